@@ -1,0 +1,1 @@
+"""The asyncio side: service, mailboxes, supervision, command line."""

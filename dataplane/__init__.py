@@ -1,0 +1,1 @@
+"""One core, one loop, no locks: C, and thin Python over it."""

@@ -1,0 +1,18 @@
+/* Memory of busy connections: 128 B busy blocks, and buffers of 2^6 .. 2^20 bytes from log2 free lists over one
+ * section. Offsets in 64 B units, 0 = none. Owned by the core; bounded by the section. */
+#pragma once
+
+#include <stdint.h>
+
+enum { BUFFER_CLASS_MIN = 6, BUFFER_CLASS_MAX = 20 };
+
+struct core;
+struct busy *busy_of(struct core *core, uint32_t index); /* record index -> its block, or NULL */
+struct busy *busy_take(struct core *core,
+                       uint32_t index); /* the record's block, taking one if it has none; NULL: none left */
+void busy_release(struct core *core, uint32_t index);         /* gives the block back if it holds nothing */
+uint32_t buffer_take(struct core *core, uint32_t size_class); /* splits a larger one if it must; 0: none left */
+void buffer_give(struct core *core, uint32_t buffer, uint32_t size_class);
+uint8_t *buffer_bytes_at(struct core *core, uint32_t buffer);
+void buffer_recover(struct core *core); /* adoption: rebuild the free lists from the blocks that own buffers */
+uint64_t buffer_free_bytes(const struct core *core);

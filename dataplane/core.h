@@ -1,0 +1,114 @@
+/* One data-plane core: what its worker keeps in its own memory (struct core: pointers into the arena, actors, rings)
+ * and what must survive that worker (struct core_state, in the arena). */
+#pragma once
+
+#include <stdint.h>
+#include "actor.h"
+
+enum { CORE_PEERS = 65, CORE_CONTROL = 64, CORE_HANDLE_BITS = 7 };
+
+enum core_run { CORE_RUNNING, CORE_DRAINING, CORE_STOPPED };
+
+/* Several stores that must happen together: written first, cleared last, rolled forward or back by adoption (intent.c).
+ */
+struct intent {
+    uint32_t kind; /* enum intent_kind, 0 = none; stored last, released */
+    uint32_t index;
+    uint32_t words[14]; /* what rolling needs; by kind */
+};
+
+struct core_state {
+    /* Line 0: read by the supervisor. */
+    uint64_t heartbeat; /* turns, counting on across workers */
+    int64_t now;        /* nanoseconds, at the last turn */
+    uint32_t run;       /* enum core_run, of the worker */
+    uint32_t wanted;    /* enum core_run, set by the controller */
+    uint32_t worker_pid, adoptions;
+    uint32_t live, half_open; /* connections */
+    uint32_t current;         /* record index whose handler runs now, 0 = none: reset at adoption */
+    uint32_t current_handler; /* enum handler, or HANDLER_COUNT for a message */
+    uint64_t line0_rest[2];
+    /* Line 1: the intent. */
+    struct intent intent;
+    /* Line 2 on: heads of pools, keys. */
+    uint64_t key[4];                    /* random, of table_hash, initial sequence numbers and timestamps */
+    uint32_t record_free, record_fresh; /* free list; first index never used */
+    uint32_t busy_free, busy_fresh;
+    uint64_t buffer_fresh;    /* bytes of the buffer section never used, from its start */
+    uint32_t buffer_free[16]; /* per class: first free, in 64 B units */
+    uint32_t epoch;           /* moved by every insert and delete of the table */
+    uint32_t wheel_tick;      /* the tick the wheel has reached */
+    uint32_t chunk_free, chunk_fresh;
+    uint32_t time_wait_head, time_wait_tail;
+    uint32_t last_now_tick;
+    uint32_t state_rest[11];
+};
+
+struct core_config {
+    uint32_t core_id;
+    uint32_t spin; /* 1: never sleep */
+    uint32_t drain_milliseconds;
+    uint32_t half_open_limit;
+    uint32_t local_address; /* network byte order */
+    uint32_t mtu;           /* bytes of IP packet */
+};
+
+struct ring;
+struct nic;
+struct transport;
+
+struct listener {       /* one [[group.NAME.listen]] on this core */
+    uint16_t port;      /* network byte order */
+    uint16_t open;      /* 0 once draining */
+    int32_t descriptor; /* kernel transport: the listening socket, else -1 */
+    struct actor *actor;
+};
+
+/* Everything below is opened at fixed offsets by nobody but C: Python builds it through core_open and its setters
+ * (core.c). */
+struct core {
+    int64_t now;       /* nanoseconds, read once a turn */
+    uint32_t tick;     /* now in milliseconds, modulo 2^32, never 0 */
+    uint32_t capacity; /* connections */
+    struct core_state *state;
+    uint64_t *counters;
+    struct record *records;
+    struct busy *busy;
+    uint8_t *buffers;
+    uint64_t buffer_bytes;
+    uint8_t *index; /* table.h */
+    uint32_t buckets;
+    uint32_t busy_blocks;
+    uint8_t *timers; /* timer.h */
+    uint32_t timer_chunks;
+    uint32_t time_wait_entries;
+    uint8_t *time_wait;
+    uint8_t *side_state;
+    uint8_t *actor_state;
+    uint8_t *frames;
+    const struct transport *transport;
+    void *transport_private; /* kernel.c, tcp.c, bench.c: their own */
+    struct nic *nic;         /* frame transports */
+    struct listener listeners[ACTOR_LISTENERS];
+    uint32_t listener_count;
+    uint32_t pending_count;
+    uint32_t *pending; /* record indexes to give to transport->output at the end of the turn */
+    uint32_t *again;   /* record indexes with FLAG_AGAIN for the next turn */
+    uint32_t again_count, again_next;
+    uint8_t *staging;            /* struct call.out of the running handler */
+    struct ring *to[CORE_PEERS]; /* to[k]: we produce, core k consumes; to[CORE_CONTROL]: the control plane */
+    struct ring *from[CORE_PEERS];
+    struct core_config config;
+    int64_t drain_until;
+    int virtual_clock; /* 1: now is set by the caller (tests, Bench) */
+};
+
+/* base: a mapped, formatted arena. adopt: take over what a dead worker left; otherwise it is fresh. 0 or -errno; *core
+ * is malloc'd. */
+int core_open(void *base, const struct core_config *config, int adopt, struct core **core);
+void core_close(struct core *core);
+struct actor *core_listen(struct core *core, uint16_t port,
+                          int descriptor); /* adds a listener with an empty actor; NULL: too many */
+void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *from);
+void core_clock(struct core *core, int64_t now); /* set now and tick; virtual clock from then on */
+int64_t clock_now(void);

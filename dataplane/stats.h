@@ -1,0 +1,79 @@
+/* Counters of one core: an array of uint64_t in the arena, written by the core alone, read by anyone.
+ * counter_name gives the name people see: the enumerator in lower case, without the prefix. */
+#pragma once
+
+#include <stdint.h>
+
+enum counter {
+    COUNTER_TURNS,      /* loop turns */
+    COUNTER_BUSY_TURNS, /* of them, turns that found work */
+    COUNTER_RX_FRAMES,
+    COUNTER_RX_BYTES,
+    COUNTER_TX_FRAMES,
+    COUNTER_TX_BYTES,
+    COUNTER_TX_FULL, /* a frame waited because the driver had no room */
+    /* Frames dropped, by reason. */
+    COUNTER_DROP_TRUNCATED,
+    COUNTER_DROP_NOT_OURS,
+    COUNTER_DROP_ETHERTYPE,
+    COUNTER_DROP_VLAN,
+    COUNTER_DROP_ARP,
+    COUNTER_DROP_IP_VERSION,
+    COUNTER_DROP_IP_HEADER,
+    COUNTER_DROP_IP_CHECKSUM,
+    COUNTER_DROP_IP_FRAGMENT,
+    COUNTER_DROP_IP_PROTOCOL,
+    COUNTER_DROP_TCP_HEADER,
+    COUNTER_DROP_TCP_CHECKSUM,
+    COUNTER_DROP_TCP_OPTIONS,
+    COUNTER_DROP_TCP_FLAGS,
+    COUNTER_DROP_NO_LISTENER,
+    COUNTER_DROP_NO_CONNECTION,
+    COUNTER_DROP_TABLE_FULL,
+    COUNTER_DROP_HALF_OPEN,
+    COUNTER_DROP_OUT_OF_WINDOW,
+    COUNTER_DROP_OUT_OF_ORDER,
+    COUNTER_DROP_DUPLICATE,
+    COUNTER_DROP_TIMESTAMP,
+    COUNTER_DROP_BAD_ACK,
+    COUNTER_DROP_NO_BUFFER,
+    COUNTER_DROP_WINDOW_FULL,
+    COUNTER_DROP_ICMP,
+    COUNTER_PARTIAL_CHECKSUM, /* accepted: the sum of the pseudo-header alone */
+    COUNTER_ARP_REPLIES,
+    COUNTER_ICMP_REPLIES,
+    /* Connections. */
+    COUNTER_OPENED,
+    COUNTER_CLOSED,
+    COUNTER_RESET_SENT,
+    COUNTER_RESET_RECEIVED,
+    COUNTER_TIMED_OUT,
+    COUNTER_TIME_WAIT_RECYCLED,
+    COUNTER_RETRANSMITTED,
+    COUNTER_ZERO_WINDOW_PROBES,
+    COUNTER_CHALLENGE_ACKS,
+    COUNTER_ACCEPT_REFUSED, /* kernel transport: no record free, or no descriptor */
+    /* Actors. */
+    COUNTER_HANDLER_CALLS,
+    COUNTER_FAULTS,
+    COUNTER_FAULTS_QUIET,
+    COUNTER_OVERFLOWS,
+    COUNTER_RECEIVED_BYTES,
+    COUNTER_SENT_BYTES,
+    COUNTER_PAUSED,
+    COUNTER_NO_BUFFER,
+    COUNTER_TIMERS_FIRED,
+    /* Messages. */
+    COUNTER_TOLD,
+    COUNTER_MAILBOX_FULL,
+    COUNTER_MESSAGES_IN,
+    COUNTER_MESSAGES_UNKNOWN,
+    /* Survival. */
+    COUNTER_ADOPTIONS,
+    COUNTER_CONNECTIONS_LOST,
+    COUNTER_INTENTS_FORWARD,
+    COUNTER_INTENTS_BACK,
+    COUNTER_COUNT,
+};
+
+const char *counter_name(int counter);

@@ -1,0 +1,21 @@
+/* Two deadlines a record, one lazy non-cascading wheel a core: slots are vectors of 64 B chunks (15 record indexes and
+ * a link). Setting a deadline later, or clearing it, only stores into the record; the wheel finds out when it looks.
+ * Ticks are milliseconds modulo 2^32. */
+#pragma once
+
+#include <stdint.h>
+
+enum timer_which { TIMER_TRANSPORT, TIMER_APPLICATION };
+enum { TIMER_BUDGET = 60 }; /* entries looked at a turn */
+
+struct core;
+uint64_t timer_bytes(uint64_t connections);
+/* deadline: a tick in the future, never 0. */
+void timer_set(struct core *core, uint32_t index, enum timer_which which, uint32_t deadline);
+void timer_clear(struct core *core, uint32_t index, enum timer_which which);
+/* Advances to core->tick within the budget; expired deadlines are zeroed, then transport->timer or actor_timer is
+ * called. Returns entries looked at. */
+uint32_t timer_poll(struct core *core, uint32_t budget);
+void timer_recover(struct core *core); /* adoption: rebuild the wheel from the records' deadlines */
+/* Ticks until something may expire, at most `most`; for idle. */
+uint32_t timer_next(const struct core *core, uint32_t most);

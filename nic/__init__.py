@@ -1,0 +1,1 @@
+"""Drivers: what moves frames or bytes between a core and the world."""

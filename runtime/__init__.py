@@ -1,0 +1,1 @@
+"""What users write and start: actors, state, messages, the layout, the arena, rings, the compiler, the launcher."""
