@@ -98,7 +98,13 @@ struct actor {
     uint32_t number;      /* of this actor in the layout, for reports */
     int64_t fault_second; /* the second that fault_count counts in */
     uint32_t fault_count;
+    uint32_t faults_untold; /* since the last report to the control plane */
 };
+
+/* Puts a record on the core's pending list: transport->output gets it at the end of the turn. For transports too. */
+void actor_pend(struct core *core, uint32_t index);
+/* After a crash, when listeners and transport stand: resets the connection whose handler ran, rebuilds the lists. */
+void actor_adopt(struct core *core);
 
 /* Called by a transport. None of them nests; all queue what the handler asked for on the pending list. */
 void actor_start(struct core *core, int restarted);
@@ -111,10 +117,13 @@ void actor_resume(struct core *core, uint32_t index);
 /* The peer will send no more. on_end runs when all kept bytes have been offered. */
 void actor_end(struct core *core, uint32_t index);
 void actor_timer(struct core *core, uint32_t index);
-/* Exactly once, before record_free. */
+/* on_close, exactly once, and only if on_open ran; before record_free, and once output has the record or nothing of
+ * this turn can name it. With FLAG_ABORTING set by the actor layer the reason stands in the record and wins. */
 void actor_close(struct core *core, uint32_t index, int reason);
-void actor_message(struct core *core, uint32_t listener, uint32_t type, const uint8_t *data, uint32_t length,
-                   int64_t sender, uint8_t *reply);
+/* sender: the peer's number. Bytes written to reply (RING_MESSAGE_MAX of room), 0 for a message without one; -ENOMSG:
+ * this actor has no handler for the type; -EFAULT: it failed. */
+int actor_message(struct core *core, uint32_t listener, uint32_t type, const uint8_t *data, uint32_t length,
+                  int64_t sender, uint8_t *reply);
 /* Bytes the actor can still take: max_unconsumed less what is kept. */
 uint32_t actor_window(struct core *core, uint32_t index);
 

@@ -4,8 +4,10 @@
 
 #include <stdint.h>
 #include "actor.h"
+#include "../runtime/ring.h"
 
 enum { CORE_PEERS = 65, CORE_CONTROL = 64, CORE_HANDLE_BITS = 7 };
+enum { CORE_STAGING = 262144 }; /* bytes at struct core.staging; reply_reserve may not exceed it */
 
 enum core_run { CORE_RUNNING, CORE_DRAINING, CORE_STOPPED };
 
@@ -57,6 +59,13 @@ struct ring;
 struct nic;
 struct transport;
 
+/* An ASK's reply that found the ring full: nothing more is read from that peer until it fits. */
+struct parked_reply {
+    struct ring_message message;
+    uint32_t waiting;
+    uint8_t payload[RING_MESSAGE_MAX];
+};
+
 struct listener {       /* one [[group.NAME.listen]] on this core */
     uint16_t port;      /* network byte order */
     uint16_t open;      /* 0 once draining */
@@ -91,14 +100,17 @@ struct core {
     struct nic *nic;         /* frame transports */
     struct listener listeners[ACTOR_LISTENERS];
     uint32_t listener_count;
-    uint32_t pending_count;
-    uint32_t *pending; /* record indexes to give to transport->output at the end of the turn */
-    uint32_t *again;   /* record indexes with FLAG_AGAIN for the next turn */
+    /* Rings of capacity + 1 record indexes, each index at most once: _next is the oldest entry, _count how many. */
+    uint32_t pending_count, pending_next;
+    uint32_t *pending; /* to give to transport->output at the end of the turn (actor_pend) */
+    uint32_t *again;   /* with FLAG_AGAIN: for the next turn */
     uint32_t again_count, again_next;
     uint8_t *staging;            /* struct call.out of the running handler */
     struct ring *to[CORE_PEERS]; /* to[k]: we produce, core k consumes; to[CORE_CONTROL]: the control plane */
     struct ring *from[CORE_PEERS];
     struct core_config config;
+    struct parked_reply parked[CORE_PEERS];
+    struct fault_event fault; /* of the running handler: its state before the call, and what fault_note said */
     int64_t drain_until;
     int virtual_clock; /* 1: now is set by the caller (tests, Bench) */
 };

@@ -77,7 +77,8 @@ struct record {
     uint32_t srtt, rttvar;  /* microseconds (RFC 6298); srtt 0 = no sample yet */
     uint32_t queued;        /* tick at which the wheel will look at this record next, 0 = not queued */
     uint16_t neighbour;     /* index of the next hop's MAC */
-    uint8_t spare[2];
+    uint8_t close_reason; /* enum close_reason + 1 once FLAG_ABORTING is set by the actor layer: why; else 0 */
+    uint8_t spare;
 };
 
 /* What only a connection with bytes in hand or in flight needs: 128 B, returned when it has neither. */

@@ -236,3 +236,12 @@ __attribute__((weak)) void loop_turn(void) {
 __attribute__((weak)) void loop_run(void) {
     __builtin_trap();
 }
+__attribute__((weak)) void actor_pend(void) {
+    __builtin_trap();
+}
+__attribute__((weak)) void actor_adopt(void) {
+    __builtin_trap();
+}
+__attribute__((weak)) void loop_start(void) {
+    __builtin_trap();
+}

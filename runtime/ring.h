@@ -10,7 +10,8 @@ enum { RING_CELL = 64, RING_PAYLOAD = 56, RING_MESSAGE_MAX = 56 * 64 };
 
 enum message_kind { MESSAGE_TELL, MESSAGE_ASK, MESSAGE_REPLY, MESSAGE_EVENT };
 
-/* What travels in front of a message; packed into the cell's first word beside the lap bit. */
+/* A REPLY has its ASK's type and tag; type 0 = it failed (no such handler, or a fault).
+ * What travels in front of a message; packed into the cell's first word beside the lap bit. */
 struct ring_message {
     uint16_t type;   /* message type number of the layout, 12 bits */
     uint16_t length; /* payload bytes, 12 bits */
