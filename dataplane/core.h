@@ -43,7 +43,11 @@ struct core_state {
     uint32_t chunk_free, chunk_fresh;
     uint32_t time_wait_head, time_wait_tail;
     uint32_t last_now_tick;
-    uint32_t state_rest[11];
+    /* Journal of TCP's acknowledgement: snd_una and the send buffer move together (tcp_adopt.c). */
+    uint32_t ack_index; /* record, 0 = none; stored last */
+    uint32_t ack_una;   /* the new snd_una */
+    uint32_t ack_left;  /* bytes queued once it is done */
+    uint32_t state_rest[8];
 };
 
 struct core_config {
@@ -91,7 +95,8 @@ struct core {
     uint8_t *timers; /* timer.h */
     uint32_t timer_chunks;
     uint32_t time_wait_entries;
-    uint8_t *time_wait;
+    uint8_t *time_wait;           /* time_wait.h */
+    struct neighbour *neighbours; /* neighbour.h; NEIGHBOURS of them */
     uint8_t *side_state;
     uint8_t *actor_state;
     uint8_t *frames;

@@ -76,10 +76,12 @@ struct record {
     uint32_t last_activity; /* tick */
     uint32_t srtt, rttvar;  /* microseconds (RFC 6298); srtt 0 = no sample yet */
     uint32_t queued;        /* tick at which the wheel will look at this record next, 0 = not queued */
-    uint16_t neighbour;     /* index of the next hop's MAC */
-    uint8_t close_reason; /* enum close_reason + 1 once FLAG_ABORTING is set by the actor layer: why; else 0 */
-    uint8_t spare;
+    uint16_t neighbour;     /* index of the next hop's MAC (neighbour.h) */
+    uint8_t close_reason;   /* enum close_reason + 1 once FLAG_ABORTING is set by the actor layer: why; else 0 */
+    uint8_t snd_wnd_bits;   /* bit length of the largest window the peer offered: it was less than 1 << bits */
 };
+
+enum recovery { RECOVERY_NONE, RECOVERY_FAST /* RFC 6582 */, RECOVERY_LOSS /* after a timeout */ };
 
 /* What only a connection with bytes in hand or in flight needs: 128 B, returned when it has neither. */
 struct busy {
@@ -101,6 +103,8 @@ struct busy {
     uint32_t rtt_start;      /* microseconds; 0 = no sample running (Karn) */
     uint32_t cwnd, ssthresh; /* bytes (RFC 5681) */
     uint32_t recover;        /* RFC 6582 */
-    uint8_t dupacks, retransmits, persists, line1_spare;
-    uint8_t line1_rest[24];
+    uint8_t dupacks, retransmits, persists;
+    uint8_t recovering; /* enum recovery */
+    uint32_t resend;    /* next sequence number to send again, snd_una..snd_nxt; = snd_nxt: nothing */
+    uint8_t line1_rest[20];
 };

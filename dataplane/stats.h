@@ -39,7 +39,11 @@ enum counter {
     COUNTER_DROP_NO_BUFFER,
     COUNTER_DROP_WINDOW_FULL,
     COUNTER_DROP_ICMP,
-    COUNTER_PARTIAL_CHECKSUM, /* accepted: the sum of the pseudo-header alone */
+    COUNTER_DROP_TOO_LONG,     /* longer than the MTU */
+    COUNTER_DROP_NO_NEIGHBOUR, /* no room for another next hop */
+    COUNTER_DROP_RST,          /* a reset outside the rules of RFC 5961 */
+    COUNTER_DROP_CLOSED,       /* bytes for an actor that has closed */
+    COUNTER_PARTIAL_CHECKSUM,  /* accepted: the sum of the pseudo-header alone */
     COUNTER_ARP_REPLIES,
     COUNTER_ICMP_REPLIES,
     /* Connections. */
@@ -49,7 +53,12 @@ enum counter {
     COUNTER_RESET_RECEIVED,
     COUNTER_TIMED_OUT,
     COUNTER_TIME_WAIT_RECYCLED,
-    COUNTER_RETRANSMITTED,
+    COUNTER_TIME_WAIT_REUSED, /* by a new SYN (RFC 6191) */
+    COUNTER_HALF_OPEN_EVICTED,
+    COUNTER_RETRANSMITTED,    /* segments */
+    COUNTER_FAST_RETRANSMITS, /* recoveries begun by duplicate ACKs */
+    COUNTER_TIMEOUTS,         /* retransmission timers that ran out */
+    COUNTER_DUPLICATE_ACKS,   /* received */
     COUNTER_ZERO_WINDOW_PROBES,
     COUNTER_CHALLENGE_ACKS,
     COUNTER_ACCEPT_REFUSED, /* kernel transport: no record free, or no descriptor */

@@ -11,6 +11,8 @@ struct transport {
     /* End of turn, for a record on the pending list: send what is queued, honour FLAG_CLOSING and FLAG_ABORTING, update
      * the window. */
     void (*output)(struct core *core, uint32_t index);
+    /* The turn's last output is in: hand what was gathered to the driver in one go. NULL: nothing is gathered. */
+    void (*flush)(struct core *core);
     /* record.transport_deadline passed. */
     void (*timer)(struct core *core, uint32_t index);
     /* One look for input, bounded; returns how many events or frames it handled. */
