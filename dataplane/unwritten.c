@@ -1,34 +1,4 @@
 /* Weak stand-ins so that the module links while its parts are being written; each goes when its real one is there. */
-__attribute__((weak)) void ring_bytes(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_format(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_put(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_put_batch(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_get(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_get_batch(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_advance(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_fill(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_adopt_producer(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void ring_adopt_consumer(void) {
-    __builtin_trap();
-}
 __attribute__((weak)) void arena_plan(void) {
     __builtin_trap();
 }
