@@ -20,7 +20,8 @@ def reference_problems(data: dict[str, Any]) -> list[Problem]:
     groups, nics = _tables(plain, "group"), _tables(plain, "nic")
     controls = _tables(plain, "control")
     checks = (
-        _nics(nics),
+        _addresses(nics),
+        _interfaces(nics),
         _group_nics(groups, nics),
         _cpus(groups),
         _ports(groups),
@@ -66,7 +67,7 @@ def _listens(group: dict[str, Any]) -> list[dict[str, Any]]:
     return [part if isinstance(part, dict) else {} for part in listens]
 
 
-def _nics(nics: dict[str, dict[str, Any]]) -> Iterator[Problem]:
+def _addresses(nics: dict[str, dict[str, Any]]) -> Iterator[Problem]:
     for name, nic in nics.items():
         key, driver, address = f"nic.{name}", nic.get("driver"), nic.get("address", "shared")
         if driver == "memory" and address == "shared":
@@ -93,6 +94,11 @@ def _nics(nics: dict[str, dict[str, Any]]) -> Iterator[Problem]:
                 nic["bind"],
                 "leave it out, or use address",
             )
+
+
+def _interfaces(nics: dict[str, dict[str, Any]]) -> Iterator[Problem]:
+    for name, nic in nics.items():
+        key, driver = f"nic.{name}", nic.get("driver")
         if driver in INTERFACE_DRIVERS and not nic.get("interface"):
             yield Problem(
                 "",
