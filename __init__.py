@@ -1,3 +1,3 @@
-"""splitplane: a multi-core actor runtime. Data-plane actors own connections on isolated cores; the control plane is asyncio."""
+"""splitplane: a multi-core actor runtime: data-plane actors own connections, asyncio controls them."""
 
 __version__ = "0.1.0"
