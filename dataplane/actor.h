@@ -69,7 +69,8 @@ struct call {
     uint8_t *reply; /* @on(Request): where the reply goes */
     int64_t now;    /* nanoseconds, monotonic */
     int64_t core_id;
-    int64_t handle; /* of record; 0 without one */
+    int64_t handle;            /* of record; 0 without one */
+    const struct actor *actor; /* whose handler runs */
 };
 typedef void (*handler_entry)(struct call *call);
 
@@ -112,8 +113,10 @@ void actor_tick(struct core *core);
 void actor_open(struct core *core, uint32_t index);
 /* In-order bytes; copies what the actor leaves. The caller has made sure length <= actor_window(). */
 void actor_deliver(struct core *core, uint32_t index, const uint8_t *data, uint32_t length);
-/* Kept bytes again: after send space came free, or FLAG_AGAIN. */
+/* After send space came free: a paused on_data and a wanted on_writable run. */
 void actor_resume(struct core *core, uint32_t index);
+/* The loop's: offers the kept bytes of the records on the again list. Returns how many; bounded. */
+uint32_t actor_again(struct core *core);
 /* The peer will send no more. on_end runs when all kept bytes have been offered. */
 void actor_end(struct core *core, uint32_t index);
 void actor_timer(struct core *core, uint32_t index);

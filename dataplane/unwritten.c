@@ -8,78 +8,6 @@ __attribute__((weak)) void arena_format(void) {
 __attribute__((weak)) void arena_check(void) {
     __builtin_trap();
 }
-__attribute__((weak)) void actor_start(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_tick(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_open(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_deliver(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_resume(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_end(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_timer(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_close(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_message(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_window(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_connection(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_state(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_handle(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_room(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_send(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_want_writable(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_need(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_close(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_abort(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_set_timer(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_cancel_timer(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void call_tell(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void view_find(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void fault_note(void) {
-    __builtin_trap();
-}
 __attribute__((weak)) void core_open(void) {
     __builtin_trap();
 }
@@ -198,20 +126,5 @@ __attribute__((weak)) void stream_consume(void) {
     __builtin_trap();
 }
 __attribute__((weak)) void stream_drop(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void loop_turn(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void loop_run(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_pend(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void actor_adopt(void) {
-    __builtin_trap();
-}
-__attribute__((weak)) void loop_start(void) {
     __builtin_trap();
 }

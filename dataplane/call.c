@@ -1,0 +1,139 @@
+/* What handlers call: send, close, timers, tell. Runs inside a handler, on the owning core; writes queue work and never
+ * run another handler. A record that is closed, or whose on_close runs, takes nothing any more. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "buffer.h"
+#include "core.h"
+#include "count.h"
+#include "handler.h"
+#include "record.h"
+#include "stream.h"
+#include "table.h"
+#include "timer.h"
+
+static uint32_t index_of(const struct call *call, const struct record *record) {
+    return (uint32_t)(record - call->core->records);
+}
+
+static int is_open(const struct record *record) {
+    return record && (record->flags & (FLAG_OPENED | FLAG_CLOSING | FLAG_ABORTING)) == FLAG_OPENED;
+}
+
+struct record *call_connection(struct call *call, int64_t handle) {
+    uint32_t index = record_of_handle(call->core, handle);
+    if (index == RECORD_NONE || !(call->core->records[index].flags & FLAG_OPENED))
+        return NULL;
+    return &call->core->records[index];
+}
+
+uint8_t *call_state(struct call *call, struct record *record) {
+    const struct actor *actor = call->core->listeners[record->listener].actor;
+    if (!actor->side_state)
+        return record->application;
+    return actor->side_state + (uint64_t)index_of(call, record) * actor->state_size;
+}
+
+int64_t call_handle(struct call *call, struct record *record) {
+    return record_handle(call->core, index_of(call, record));
+}
+
+int64_t call_room(struct call *call, struct record *record) {
+    if (!is_open(record))
+        return 0;
+    int64_t room = stream_room(call->core, index_of(call, record));
+    if (record == call->record)
+        room -= call->out + call->out_length - call->core->staging;
+    return room;
+}
+
+int64_t call_send(struct call *call, struct record *record, const uint8_t *data, int64_t length) {
+    if (length < 0 || !is_open(record))
+        return 0;
+    uint32_t index = index_of(call, record);
+    if (record == call->record) {
+        if (length > call->out_space - call->out_length && call_room(call, record) >= length)
+            frame_flush(call);
+        if (length <= call->out_space - call->out_length) {
+            memcpy(call->out + call->out_length, data, (size_t)length);
+            call->out_length += length;
+            return 1;
+        }
+        if (call_room(call, record) < length)
+            return 0;
+    }
+    if (length > UINT32_MAX || stream_send(call->core, index, data, (uint32_t)length))
+        return 0;
+    count(call->core, COUNTER_SENT_BYTES, (uint64_t)length);
+    actor_pend(call->core, index);
+    if (record == call->record)
+        frame_flush(call);
+    return 1;
+}
+
+void call_want_writable(struct call *call, struct record *record) {
+    (void)call;
+    if (is_open(record))
+        record->flags |= FLAG_WRITABLE_WANTED;
+}
+
+void call_need(struct call *call, int64_t bytes) {
+    if (!call->record || bytes < 0)
+        return;
+    struct busy *busy = busy_take(call->core, index_of(call, call->record));
+    if (busy)
+        busy->need = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+}
+
+void call_close(struct call *call, struct record *record) {
+    connection_close(call->core, index_of(call, record));
+}
+
+void call_abort(struct call *call, struct record *record) {
+    connection_abort(call->core, index_of(call, record), CLOSE_ABORTED);
+}
+
+void call_set_timer(struct call *call, struct record *record, int64_t milliseconds) {
+    if (!is_open(record))
+        return;
+    if (milliseconds < 1)
+        milliseconds = 1;
+    if (milliseconds > INT32_MAX)
+        milliseconds = INT32_MAX;
+    uint32_t deadline = call->core->tick + (uint32_t)milliseconds;
+    timer_set(call->core, index_of(call, record), TIMER_APPLICATION, deadline ? deadline : 1);
+}
+
+void call_cancel_timer(struct call *call, struct record *record) {
+    if (is_open(record))
+        timer_clear(call->core, index_of(call, record), TIMER_APPLICATION);
+}
+
+int64_t call_tell(struct call *call, int64_t type, int64_t target, const uint8_t *data, int64_t length) {
+    struct core *core = call->core;
+    struct ring_message message = {.type = (uint16_t)type, .length = (uint16_t)length, .kind = MESSAGE_TELL};
+    uint32_t peer = CORE_CONTROL;
+    message.target = 255;
+    if (target < -1)
+        peer = (uint32_t)((uint64_t)target >> (RECORD_GENERATION_BITS + RECORD_INDEX_BITS)) & 0x7f;
+    else if (target >= 0)
+        peer = target < CORE_PEERS ? (uint32_t)target : CORE_PEERS;
+    if (peer == CORE_CONTROL)
+        message.target = (uint8_t)call->actor->reports_to;
+    if (length < 0 || length > RING_MESSAGE_MAX || peer >= CORE_PEERS || !core->to[peer] ||
+        ring_put(core->to[peer], &message, data) != 1) {
+        count(core, COUNTER_MAILBOX_FULL, 1);
+        return 0;
+    }
+    count(core, COUNTER_TOLD, 1);
+    return 1;
+}
+
+int64_t view_find(const uint8_t *data, int64_t length, const uint8_t *what, int64_t what_length, int64_t start) {
+    if (start < 0)
+        start = start + length < 0 ? 0 : start + length;
+    if (start > length)
+        return -1;
+    const uint8_t *found = memmem(data + start, (size_t)(length - start), what, (size_t)what_length);
+    return found ? found - data : -1;
+}

@@ -1,0 +1,99 @@
+/* A core's turn and its loop. Runs on the owning core; knows every other file's door and no file's inside. */
+#include <errno.h>
+
+#include "count.h"
+#include "lists.h"
+#include "loop.h"
+#include "mail.h"
+#include "timer.h"
+#include "transport.h"
+
+enum { SPIN_TURNS = 200, IDLE_SHORTEST = 50000, IDLE_LONGEST = 1000000 }; /* nanoseconds */
+
+static void clock_read(struct core *core) {
+    if (!core->virtual_clock) {
+        core_clock(core, clock_now());
+        core->virtual_clock = 0;
+    }
+    __atomic_store_n(&core->state->now, core->now, __ATOMIC_RELAXED);
+    __atomic_store_n(&core->state->heartbeat, core->state->heartbeat + 1, __ATOMIC_RELAXED);
+}
+
+/* on_close of one record may ask for output of another: that one has its turn now or in the next. */
+static uint32_t output_pending(struct core *core) {
+    uint32_t most = core->capacity, done = 0;
+    while (core->pending_count && done < most) {
+        core->transport->output(core, pending_pop(core));
+        done++;
+    }
+    if (core->transport->flush)
+        core->transport->flush(core);
+    return done;
+}
+
+uint32_t loop_turn(struct core *core) {
+    clock_read(core);
+    uint32_t work = actor_again(core);
+    work += core->transport->poll(core);
+    work += timer_poll(core, TIMER_BUDGET);
+    work += mail_poll(core);
+    actor_tick(core);
+    work += output_pending(core);
+    count(core, COUNTER_TURNS, 1);
+    if (work)
+        count(core, COUNTER_BUSY_TURNS, 1);
+    return work;
+}
+
+int loop_start(struct core *core, int restarted) {
+    if (!core->virtual_clock) {
+        core_clock(core, clock_now());
+        core->virtual_clock = 0;
+    }
+    if (restarted) {
+        actor_adopt(core);
+        int error = core->transport->adopt(core);
+        if (error)
+            return error;
+    }
+    actor_start(core, restarted);
+    __atomic_store_n(&core->state->run, CORE_RUNNING, __ATOMIC_RELEASE);
+    return 0;
+}
+
+/* 1 once nothing is left to do. The acquire pairs with the controller's release of `wanted`. */
+static int stopping(struct core *core) {
+    uint32_t wanted = __atomic_load_n(&core->state->wanted, __ATOMIC_ACQUIRE);
+    if (wanted == CORE_RUNNING)
+        return 0;
+    if (core->state->run == CORE_RUNNING) {
+        core->drain_until = core->now + (int64_t)core->config.drain_milliseconds * 1000000;
+        __atomic_store_n(&core->state->run, CORE_DRAINING, __ATOMIC_RELEASE);
+    }
+    int late = wanted == CORE_STOPPED || core->now >= core->drain_until;
+    if (core->transport->drain(core, late) > 0)
+        return 0;
+    __atomic_store_n(&core->state->run, CORE_STOPPED, __ATOMIC_RELEASE);
+    return 1;
+}
+
+static void idle(struct core *core, uint32_t quiet_turns) {
+    int64_t most = (int64_t)IDLE_SHORTEST * (quiet_turns - SPIN_TURNS);
+    if (most > IDLE_LONGEST)
+        most = IDLE_LONGEST;
+    uint32_t ticks = timer_next(core, 1);
+    if (ticks > 0)
+        core->transport->idle(core, most);
+}
+
+int loop_run(struct core *core, uint64_t max_turns) {
+    uint32_t quiet_turns = 0;
+    for (uint64_t turn = 0; max_turns == 0 || turn < max_turns; turn++) {
+        quiet_turns = loop_turn(core) ? 0 : quiet_turns + (quiet_turns < UINT32_MAX);
+        if (stopping(core))
+            return 0;
+        if (quiet_turns > SPIN_TURNS && !core->config.spin)
+            idle(core, quiet_turns);
+    }
+    return 0;
+}
