@@ -52,28 +52,15 @@ int ring_put(struct ring *ring, const struct ring_message *message, const void *
     return 1;
 }
 
-static void put_row(struct ring_cell *cell, const uint8_t *row, uint32_t stride, uint32_t length) {
-    if (stride >= RING_PAYLOAD) {
-        memcpy(cell->payload, row, RING_PAYLOAD);
-    } else {
-        memcpy(cell->payload, row, length);
-    }
-}
-
-uint32_t ring_put_batch(struct ring *ring, const struct ring_message *messages, const void *payloads, uint32_t stride,
-                        uint32_t count) {
+/* Inlined twice, with a whole cell's payload and without: copies of constant length are a few vector moves. */
+__attribute__((always_inline)) static inline void put_rows(struct ring *ring, const struct ring_message *messages,
+                                                           const uint8_t *payloads, uint64_t stride, uint64_t count,
+                                                           int whole) {
     uint64_t at = ring->tail, cells = ring->cells;
-    uint64_t room = ring_free(ring, count);
-    uint32_t longest = stride < RING_PAYLOAD ? stride : RING_PAYLOAD, fit = 0;
-    uint32_t most = room < count ? room : count;
-    while (fit < most && messages[fit].length <= longest) {
-        fit++;
-    }
-    ring->refused += fit == room && fit < count;
-    for (uint32_t i = fit; i-- > 0;) {
+    for (uint64_t i = count; i-- > 0;) {
         struct ring_cell *cell = ring_cell_at(ring, at + i, cells);
         uint64_t word = ring_word(&messages[i]) | ring_lap(at + i, cells);
-        put_row(cell, (const uint8_t *)payloads + (uint64_t)i * stride, stride, messages[i].length);
+        memcpy(cell->payload, payloads + i * stride, whole ? RING_PAYLOAD : messages[i].length);
         if (i > 0) {
             __atomic_store_n(&cell->word, word, __ATOMIC_RELAXED);
         } else {
@@ -81,7 +68,23 @@ uint32_t ring_put_batch(struct ring *ring, const struct ring_message *messages, 
             __atomic_store_n(&cell->word, word, __ATOMIC_RELEASE);
         }
     }
-    ring_produced(ring, fit);
+    ring_produced(ring, count);
+}
+
+uint32_t ring_put_batch(struct ring *ring, const struct ring_message *messages, const void *payloads, uint32_t stride,
+                        uint32_t count) {
+    uint64_t room = ring_free(ring, count);
+    uint32_t longest = stride < RING_PAYLOAD ? stride : RING_PAYLOAD, fit = 0;
+    uint32_t most = room < count ? room : count;
+    while (fit < most && messages[fit].length <= longest) {
+        fit++;
+    }
+    ring->refused += fit == room && fit < count;
+    if (stride >= RING_PAYLOAD) {
+        put_rows(ring, messages, payloads, stride, fit, 1);
+    } else {
+        put_rows(ring, messages, payloads, stride, fit, 0);
+    }
     return fit;
 }
 
@@ -108,25 +111,34 @@ int ring_get(struct ring *ring, struct ring_message *message, void *payload) {
     return ring_get_cell(ring, message, payload);
 }
 
-uint32_t ring_get_batch(struct ring *ring, struct ring_message *messages, void *payloads, uint32_t stride,
-                        uint32_t count) {
+/* Inlined twice, as put_rows. */
+__attribute__((always_inline)) static inline uint32_t
+get_rows(struct ring *ring, struct ring_message *messages, uint8_t *row, uint64_t stride, uint32_t count, int whole) {
     uint32_t got = 0;
-    uint8_t *row = payloads;
     for (; got < count; got++, row += stride) {
         uint64_t word;
         const struct ring_cell *cell = ring_peek(ring, &word);
-        if (!cell || ring_word_length(word) > stride) {
+        uint32_t length = ring_word_length(word);
+        if (!cell || length > stride) {
             break;
         }
-        if (ring_word_length(word) > RING_PAYLOAD) {
+        if (length > RING_PAYLOAD) {
             ring_get_long(ring, word, &messages[got], row);
             continue;
         }
         ring_unpack(word, &messages[got]);
-        memcpy(row, cell->payload, stride < RING_PAYLOAD ? stride : RING_PAYLOAD);
+        memcpy(row, cell->payload, whole ? RING_PAYLOAD : length);
         ring->next++;
     }
     return got;
+}
+
+uint32_t ring_get_batch(struct ring *ring, struct ring_message *messages, void *payloads, uint32_t stride,
+                        uint32_t count) {
+    if (stride >= RING_PAYLOAD) {
+        return get_rows(ring, messages, payloads, stride, count, 1);
+    }
+    return get_rows(ring, messages, payloads, stride, count, 0);
 }
 
 void ring_advance(struct ring *ring) {
