@@ -1,0 +1,189 @@
+/* Driver `memory`: one end of a virtual wire. Owned by one core; the other end is some other core's.
+ * Knows nothing of what the frames say. */
+#include "memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "nic.h"
+
+#define MAGIC 0x45524957544c5053u /* "SPLTWIRE" */
+
+_Static_assert(sizeof(struct memory_direction) == 128, "each side's words on lines of their own");
+_Static_assert(sizeof(struct memory_wire) == 64 + 2 * 128, "slots start on a line");
+_Static_assert(MEMORY_FRAME_OFFSET + MEMORY_FRAME == MEMORY_SLOT, "a slot is its length, padding and the frame");
+_Static_assert((MEMORY_FRAME_OFFSET + 14) % 16 == 0, "IP headers are aligned");
+
+enum { SLOTS_OFFSET = 4096 };
+
+struct memory_end {
+    struct nic nic;
+    struct memory_direction *out, *in;
+    uint8_t *out_slots, *in_slots;
+    uint32_t mask;
+    uint32_t allocated; /* out: slots given by tx_alloc, counted like head */
+    uint32_t tail_seen; /* out: the consumer's tail when last read */
+    uint32_t head_seen; /* in: likewise */
+};
+
+uint64_t memory_bytes(uint32_t slots) {
+    return SLOTS_OFFSET + 2ull * slots * MEMORY_SLOT;
+}
+
+int memory_format(void *base, uint32_t slots) {
+    if (slots < 2 || slots > 1u << 20 || (slots & (slots - 1))) {
+        return -EINVAL;
+    }
+    struct memory_wire *wire = base;
+    memset(wire, 0, sizeof *wire);
+    wire->abi = MEMORY_ABI;
+    wire->slots = slots;
+    __atomic_store_n(&wire->magic, MAGIC, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static struct memory_end *end_of(struct nic *nic) {
+    return nic->queue;
+}
+
+static void set_frame(struct frame *frame, uint8_t *slots, uint32_t slot) {
+    frame->data = slots + (size_t)slot * MEMORY_SLOT + MEMORY_FRAME_OFFSET;
+    frame->slot = slot;
+}
+
+static uint32_t *length_of(uint8_t *slots, uint32_t slot) {
+    return (uint32_t *)(slots + (size_t)slot * MEMORY_SLOT);
+}
+
+/* What was claimed and not given back is received again: TCP bears a frame twice better than one lost. Unless two
+ * workers in a row died over the same frames. */
+static int memory_adopt(struct nic *nic) {
+    struct memory_end *end = end_of(nic);
+    struct memory_direction *in = end->in;
+    end->allocated = end->out->head;
+    end->tail_seen = __atomic_load_n(&end->out->tail, __ATOMIC_ACQUIRE); /* pairs with memory_release */
+    if (in->claimed != in->tail && in->adopted == in->tail + 1) {
+        __atomic_store_n(&in->tail, in->claimed, __ATOMIC_RELEASE); /* pairs with room's acquire */
+    }
+    in->adopted = in->tail + 1; /* 0 = never */
+    in->claimed = in->tail;
+    end->head_seen = in->claimed;
+    return 0;
+}
+
+static uint32_t memory_rx_burst(struct nic *nic, struct frame *frames, uint32_t count) {
+    struct memory_end *end = end_of(nic);
+    uint32_t claimed = end->in->claimed;
+    if (end->head_seen == claimed) {
+        end->head_seen = __atomic_load_n(&end->in->head, __ATOMIC_ACQUIRE); /* pairs with memory_tx_burst */
+    }
+    uint32_t ready = end->head_seen - claimed;
+    count = ready < count ? ready : count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = (claimed + i) & end->mask;
+        set_frame(&frames[i], end->in_slots, slot);
+        uint32_t length = *length_of(end->in_slots, slot);
+        frames[i].length = length < MEMORY_FRAME ? length : MEMORY_FRAME;
+        nic->stats.rx_bytes += frames[i].length;
+    }
+    if (count) {
+        end->in->claimed = claimed + count;
+        nic->stats.rx_frames += count;
+    }
+    return count;
+}
+
+/* Frames come back in the order they were given. */
+static void memory_release(struct nic *nic, struct frame *frames, uint32_t count) {
+    struct memory_end *end = end_of(nic);
+    (void)frames;
+    __atomic_store_n(&end->in->tail, end->in->tail + count, __ATOMIC_RELEASE); /* pairs with room's acquire */
+}
+
+static uint32_t room(struct memory_end *end, uint32_t wanted) {
+    uint32_t slots = end->mask + 1;
+    uint32_t free_slots = slots - (end->allocated - end->tail_seen);
+    if (free_slots < wanted) {
+        end->tail_seen = __atomic_load_n(&end->out->tail, __ATOMIC_ACQUIRE); /* pairs with memory_release */
+        free_slots = slots - (end->allocated - end->tail_seen);
+    }
+    return free_slots < wanted ? free_slots : wanted;
+}
+
+static uint32_t memory_tx_alloc(struct nic *nic, struct frame *frames, uint32_t count) {
+    struct memory_end *end = end_of(nic);
+    uint32_t given = room(end, count);
+    for (uint32_t i = 0; i < given; i++) {
+        set_frame(&frames[i], end->out_slots, (end->allocated + i) & end->mask);
+        frames[i].length = MEMORY_FRAME;
+    }
+    end->allocated += given;
+    nic->stats.tx_full += given < count;
+    return given;
+}
+
+/* frames: the oldest of those allocated, in order. */
+static void memory_tx_burst(struct nic *nic, struct frame *frames, uint32_t count) {
+    struct memory_end *end = end_of(nic);
+    for (uint32_t i = 0; i < count; i++) {
+        *length_of(end->out_slots, frames[i].slot) = frames[i].length;
+        nic->stats.tx_bytes += frames[i].length;
+    }
+    nic->stats.tx_frames += count;
+    __atomic_store_n(&end->out->head, end->out->head + count, __ATOMIC_RELEASE); /* pairs with memory_rx_burst */
+}
+
+static void memory_idle(struct nic *nic, int64_t nanoseconds) {
+    (void)nic; /* nobody wakes us */
+    struct timespec pause = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    nanosleep(&pause, NULL);
+}
+
+static void memory_limits(struct nic *nic, struct nic_limits *limits) {
+    (void)nic;
+    *limits = (struct nic_limits){.frame_bytes = MEMORY_FRAME, .burst = NIC_BURST, .partial_checksums = 1};
+}
+
+static const struct nic_driver memory_driver = {
+    .name = "memory",
+    .adopt = memory_adopt,
+    .rx_burst = memory_rx_burst,
+    .tx_alloc = memory_tx_alloc,
+    .tx_burst = memory_tx_burst,
+    .release = memory_release,
+    .idle = memory_idle,
+    .limits = memory_limits,
+};
+
+int memory_open(void *base, uint64_t bytes, int side, struct nic **nic) {
+    struct memory_wire *wire = base;
+    /* pairs with memory_format */
+    if (__atomic_load_n(&wire->magic, __ATOMIC_ACQUIRE) != MAGIC || wire->abi != MEMORY_ABI) {
+        return -EBADMSG;
+    }
+    if ((side != 0 && side != 1) || bytes < memory_bytes(wire->slots)) {
+        return -EINVAL;
+    }
+    struct memory_end *end = calloc(1, sizeof *end);
+    if (!end) {
+        return -ENOMEM;
+    }
+    uint8_t *slots = (uint8_t *)base + SLOTS_OFFSET;
+    size_t half = (size_t)wire->slots * MEMORY_SLOT;
+    end->out = &wire->directions[side];
+    end->in = &wire->directions[1 - side];
+    end->out_slots = slots + half * (size_t)side;
+    end->in_slots = slots + half * (size_t)(1 - side);
+    end->mask = wire->slots - 1;
+    end->nic = (struct nic){.driver = &memory_driver, .queue = end, .address = {2, 'S', 'P', 'L', 'T', (uint8_t)side}};
+    end->allocated = end->out->head;
+    end->tail_seen = end->out->tail;
+    end->head_seen = end->in->claimed;
+    *nic = &end->nic;
+    return 0;
+}
+
+void memory_close(struct nic *nic) {
+    free(nic->queue);
+}

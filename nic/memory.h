@@ -1,0 +1,34 @@
+/* Driver `memory`: a virtual wire between two cores, in a memfd both map. Each direction is a ring of 2 KiB frame
+ * slots with one producer and one consumer; frames are built and read in place; no system call but in idle.
+ * What must survive a killed worker stands in the memfd; a slot is never lost, whoever dies where. */
+#pragma once
+
+#include <stdint.h>
+
+enum { MEMORY_SLOT = 2048, MEMORY_FRAME_OFFSET = 18, MEMORY_FRAME = 2030, MEMORY_ABI = 1 };
+
+struct memory_direction { /* side s sends in direction s */
+    uint32_t head;        /* frames published by the producer */
+    uint32_t head_rest[15];
+    uint32_t tail;    /* frames given back by the consumer */
+    uint32_t claimed; /* frames the consumer has looked at */
+    uint32_t adopted; /* tail found by the last adoption */
+    uint32_t tail_rest[13];
+};
+
+struct memory_wire {
+    uint64_t magic; /* "SPLTWIRE" */
+    uint32_t abi;
+    uint32_t slots; /* in each direction, a power of two */
+    uint32_t rest[12];
+    struct memory_direction directions[2];
+};
+
+struct nic;
+uint64_t memory_bytes(uint32_t slots); /* of the whole memfd */
+/* base: mapped, zeroed, memory_bytes(slots) long. 0, or -EINVAL: slots is no power of two. */
+int memory_format(void *base, uint32_t slots);
+/* One end of a formatted wire. side: 0 or 1. The NIC goes on where the last holder of this side stopped once its
+ * adopt has run. 0, -EBADMSG: no wire, -EINVAL: side or size, -ENOMEM. */
+int memory_open(void *base, uint64_t bytes, int side, struct nic **nic);
+void memory_close(struct nic *nic);
