@@ -85,11 +85,19 @@ void call_need(struct call *call, int64_t bytes) {
         busy->need = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
 }
 
+/* Compiled handlers copy into out without asking: once the connection is going, there must be no space in it. */
+static void out_shut(struct call *call, const struct record *record) {
+    if (record == call->record)
+        call->out_space = call->out_length;
+}
+
 void call_close(struct call *call, struct record *record) {
+    out_shut(call, record);
     connection_close(call->core, index_of(call, record));
 }
 
 void call_abort(struct call *call, struct record *record) {
+    out_shut(call, record);
     connection_abort(call->core, index_of(call, record), CLOSE_ABORTED);
 }
 

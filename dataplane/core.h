@@ -7,7 +7,7 @@
 #include "../runtime/ring.h"
 
 enum { CORE_PEERS = 65, CORE_CONTROL = 64, CORE_HANDLE_BITS = 7 };
-enum { CORE_STAGING = 262144 }; /* bytes at struct core.staging; reply_reserve may not exceed it */
+enum { CORE_STAGING = 262144 }; /* bytes of struct core.staging's first half; reply_reserve may not exceed it */
 
 enum core_run { CORE_RUNNING, CORE_DRAINING, CORE_STOPPED };
 
@@ -110,7 +110,8 @@ struct core {
     uint32_t *pending; /* to give to transport->output at the end of the turn (actor_pend) */
     uint32_t *again;   /* with FLAG_AGAIN: for the next turn */
     uint32_t again_count, again_next;
-    uint8_t *staging;            /* struct call.out of the running handler */
+    uint8_t
+        *staging; /* struct call.out of the running handler, CORE_STAGING bytes; then as many for connection.reserve */
     struct ring *to[CORE_PEERS]; /* to[k]: we produce, core k consumes; to[CORE_CONTROL]: the control plane */
     struct ring *from[CORE_PEERS];
     struct core_config config;
