@@ -95,7 +95,7 @@ int ring_get_long(struct ring *ring, uint64_t word, struct ring_message *message
     if (message->length > RING_MESSAGE_MAX || count > cells) {
         /* No producer writes this: a scribbled cell passes as a message of no type rather than overrun the payload. */
         *message = (struct ring_message){0};
-        ring->next = at + 1;
+        ring_consumed(ring, 1);
         return 1;
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -103,7 +103,7 @@ int ring_get_long(struct ring *ring, uint64_t word, struct ring_message *message
         const struct ring_cell *cell = ring_cell_at(ring, at + i, cells);
         memcpy((uint8_t *)payload + done, cell->payload, left < RING_PAYLOAD ? left : RING_PAYLOAD);
     }
-    ring->next = at + count;
+    ring_consumed(ring, count);
     return 1;
 }
 
@@ -128,7 +128,7 @@ get_rows(struct ring *ring, struct ring_message *messages, uint8_t *row, uint64_
         }
         ring_unpack(word, &messages[got]);
         memcpy(row, cell->payload, whole ? RING_PAYLOAD : length);
-        ring->next++;
+        ring_consumed(ring, 1);
     }
     return got;
 }

@@ -30,7 +30,7 @@ struct ring {
     /* Lines 2 and 3: the consumer's; the producer reads head, once it has no room left. */
     uint64_t head; /* cells consumed, published by ring_advance */
     uint64_t next; /* cells consumed, not yet published */
-    uint64_t size; /* cells, once more */
+    uint64_t size; /* the capacity once more */
     uint64_t consumer_rest[13];
     /* cells of RING_CELL bytes follow */
 };

@@ -16,7 +16,7 @@ _Static_assert(sizeof(struct ring) == 256, "two lines for each side");
 _Static_assert(__builtin_offsetof(struct ring, head) == 128, "the consumer's lines are its own");
 _Static_assert(RING_MESSAGE_MAX < 1 << 12, "the length has 12 bits");
 
-enum { RING_LAP = 1, RING_CONTINUATION = 2, RING_PREFETCH_CELLS = 8 };
+enum { RING_LAP = 1, RING_CONTINUATION = 2 };
 
 /* The bit a published cell at this position has: 1 in the first lap (fresh memory is 0), then 0, then 1... */
 static inline uint64_t ring_lap(uint64_t position, uint64_t cells) {
@@ -80,10 +80,15 @@ static inline int ring_put_cell(struct ring *ring, const struct ring_message *me
     return 1;
 }
 
-/* The first word of the message at the consumer's place, or 0 in *ready when there is none. */
-static inline struct ring_cell *ring_peek(struct ring *ring, uint64_t *word) {
-    uint64_t at = ring->next;
-    struct ring_cell *cell = ring_cell_at(ring, at, ring->size);
+/* Only the consumer stores next; a thread that watches on its behalf may read it (controlplane/poller.c). */
+static inline void ring_consumed(struct ring *ring, uint64_t cells) {
+    __atomic_store_n(&ring->next, ring->next + cells, __ATOMIC_RELAXED);
+}
+
+/* The cell at the consumer's place and its word, or NULL while no message is there. */
+static inline const struct ring_cell *ring_peek(struct ring *ring, uint64_t *word) {
+    uint64_t at = __atomic_load_n(&ring->next, __ATOMIC_RELAXED);
+    const struct ring_cell *cell = ring_cell_at(ring, at, ring->size);
     /* Pairs with the release that published this cell, or the first cell of the batch it came with. */
     *word = __atomic_load_n(&cell->word, __ATOMIC_ACQUIRE);
     return (*word & RING_LAP) == ring_lap(at, ring->size) ? cell : 0;
@@ -103,7 +108,7 @@ static inline int ring_get_cell(struct ring *ring, struct ring_message *message,
     }
     ring_unpack(word, message);
     memcpy(payload, cell->payload, RING_PAYLOAD);
-    ring->next++;
+    ring_consumed(ring, 1);
     return 1;
 }
 
