@@ -1,0 +1,199 @@
+/* The kernel transport's turn: what epoll says, what stayed readable, listeners that paused; idle, adoption, draining.
+ * Owned by the core. Its state is process-local: Linux closes a dead worker's sockets, so adoption only tells. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../dataplane/actor.h"
+#include "../dataplane/core.h"
+#include "../dataplane/count.h"
+#include "../dataplane/record.h"
+#include "../dataplane/stream.h"
+#include "../dataplane/table.h"
+#include "../dataplane/transport.h"
+#include "kernel.h"
+#include "kernel_socket.h"
+
+enum {
+    SWEEP = 1024,
+    QUIET = 50
+}; /* drain: records a turn; milliseconds without a byte after which a connection is idle
+    */
+
+static struct kernel *kernel_of(const struct core *core) {
+    return core->transport_private;
+}
+
+static uint32_t ready_poll(struct core *core) {
+    struct kernel *kernel = kernel_of(core);
+    uint32_t work = 0, todo = kernel->ready_count < KERNEL_READY ? kernel->ready_count : KERNEL_READY;
+    for (uint32_t i = 0; i < todo; i++) {
+        uint32_t index = kernel->ready[kernel->ready_next];
+        kernel->ready_next = kernel->ready_next == core->capacity ? 0 : kernel->ready_next + 1;
+        kernel->ready_count--;
+        kernel->sockets[index].ready = 0;
+        work += socket_read(core, index);
+    }
+    return work;
+}
+
+static uint32_t handle_event(struct core *core, const struct epoll_event *event) {
+    if (event->data.u64 >> 32)
+        return core->listeners[(uint32_t)event->data.u64].open ? socket_accept(core, (uint32_t)event->data.u64) : 0;
+    uint32_t index = (uint32_t)event->data.u64;
+    struct socket *socket = &kernel_of(core)->sockets[index];
+    if (core->records[index].state == STATE_CLOSED)
+        return 0;
+    if (event->events & (EPOLLRDHUP | EPOLLHUP))
+        socket->ended = 1;
+    if (event->events & EPOLLERR)
+        socket->failed = 1;
+    if (event->events & EPOLLOUT && stream_queued(core, index))
+        actor_pend(core, index);
+    if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        socket_read(core, index);
+    return 1;
+}
+
+static uint32_t poll(struct core *core) {
+    struct kernel *kernel = kernel_of(core);
+    uint32_t work = ready_poll(core);
+    int events = kernel->waiting ? kernel->waiting : epoll_wait(kernel->epoll, kernel->events, KERNEL_EVENTS, 0);
+    kernel->waiting = 0;
+    for (int i = 0; i < events; i++)
+        work += handle_event(core, &kernel->events[i]);
+    if (kernel->accept_again && (int32_t)(core->tick - kernel->accept_again) >= 0) {
+        kernel->accept_again = 0;
+        listeners_watch(core, EPOLLIN);
+    }
+    return work;
+}
+
+static void output(struct core *core, uint32_t index) {
+    if (core->records[index].state != STATE_CLOSED) {
+        socket_write(core, index);
+        return;
+    }
+    stream_drop(core, index);
+    record_free(core, index);
+}
+
+/* The peer never answered our FIN. */
+static void timer(struct core *core, uint32_t index) {
+    if (core->records[index].state != STATE_CLOSED)
+        socket_finish(core, index, CLOSE_LOCAL, 0);
+}
+
+static void idle(struct core *core, int64_t nanoseconds) {
+    struct kernel *kernel = kernel_of(core);
+    struct timespec timeout = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+    int events = epoll_pwait2(kernel->epoll, kernel->events, KERNEL_EVENTS, &timeout, NULL);
+    if (events < 0 && errno == ENOSYS)
+        events = epoll_wait(kernel->epoll, kernel->events, KERNEL_EVENTS, 1);
+    kernel->waiting = events > 0 ? events : 0;
+}
+
+static int adopt(struct core *core) {
+    for (uint32_t index = 1; index < core->state->record_fresh; index++) {
+        if (core->records[index].state == STATE_CLOSED)
+            continue;
+        count(core, COUNTER_CONNECTIONS_LOST, 1);
+        actor_close(core, index, CLOSE_WORKER_LOST);
+        core->records[index].state = STATE_CLOSED;
+        actor_pend(core, index);
+    }
+    return 0;
+}
+
+/* Idle connections close at once; the others when they fall idle, or reset at the deadline. */
+static void drain_one(struct core *core, uint32_t index, int past_deadline) {
+    struct record *record = &core->records[index];
+    uint32_t kept;
+    if (record->state == STATE_CLOSED)
+        return;
+    if (past_deadline) {
+        socket_finish(core, index, CLOSE_SHUTDOWN, 1);
+        return;
+    }
+    stream_kept(core, index, &kept);
+    if (kept || stream_queued(core, index) || kernel_of(core)->sockets[index].ready ||
+        (record->flags & (FLAG_CLOSING | FLAG_ABORTING)) || core->tick - record->last_activity < QUIET)
+        return;
+    record->close_reason = CLOSE_SHUTDOWN + 1;
+    record->flags |= FLAG_CLOSING;
+    actor_pend(core, index);
+}
+
+static uint32_t drain(struct core *core, int past_deadline) {
+    struct kernel *kernel = kernel_of(core);
+    for (uint32_t i = 0; i < core->listener_count; i++) {
+        if (core->listeners[i].open && core->listeners[i].descriptor >= 0)
+            epoll_ctl(kernel->epoll, EPOLL_CTL_DEL, core->listeners[i].descriptor, NULL);
+        core->listeners[i].open = 0;
+    }
+    for (uint32_t i = 0; i < SWEEP && kernel->live; i++) {
+        kernel->sweep = kernel->sweep + 1 < core->state->record_fresh ? kernel->sweep + 1 : 1;
+        drain_one(core, kernel->sweep, past_deadline);
+    }
+    return kernel->live + core->pending_count;
+}
+
+static const struct transport kernel_transport = {
+    .name = "kernel",
+    .output = output,
+    .timer = timer,
+    .poll = poll,
+    .idle = idle,
+    .adopt = adopt,
+    .drain = drain,
+};
+
+/* Accepted sockets inherit these, which saves a call each. */
+static int listener_prepare(struct kernel *kernel, const struct listener *listener, uint32_t number) {
+    int on = 1;
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (1ull << 32) | number};
+    if (setsockopt(listener->descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) ||
+        setsockopt(listener->descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) ||
+        epoll_ctl(kernel->epoll, EPOLL_CTL_ADD, listener->descriptor, &event))
+        return -errno;
+    return 0;
+}
+
+int kernel_attach(struct core *core) {
+    struct kernel *kernel = calloc(1, sizeof *kernel);
+    if (!kernel)
+        return -ENOMEM;
+    core->transport = &kernel_transport;
+    core->transport_private = kernel;
+    kernel->epoll = epoll_create1(EPOLL_CLOEXEC);
+    int error = kernel->epoll < 0 ? -errno : 0;
+    kernel->sockets = calloc(core->capacity + 1ul, sizeof *kernel->sockets);
+    kernel->ready = calloc(core->capacity + 1ul, sizeof *kernel->ready);
+    kernel->buffer = malloc(KERNEL_READ);
+    if (!kernel->sockets || !kernel->ready || !kernel->buffer)
+        error = -ENOMEM;
+    for (uint32_t i = 0; i < core->listener_count && !error; i++)
+        error = core->listeners[i].descriptor >= 0 ? listener_prepare(kernel, &core->listeners[i], i) : 0;
+    if (error)
+        kernel_detach(core);
+    return error;
+}
+
+void kernel_detach(struct core *core) {
+    struct kernel *kernel = kernel_of(core);
+    for (uint32_t i = 1; kernel->sockets && kernel->live && i <= core->capacity; i++)
+        if (core->records[i].state != STATE_CLOSED && kernel->sockets[i].descriptor > 0)
+            close(kernel->sockets[i].descriptor);
+    if (kernel->epoll >= 0)
+        close(kernel->epoll);
+    free(kernel->sockets);
+    free(kernel->ready);
+    free(kernel->buffer);
+    free(kernel);
+    core->transport_private = NULL;
+    core->transport = NULL;
+}
