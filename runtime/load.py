@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from .errors import LayoutError, Problem
 from .layout import Layout
 from .references import nearest
+from .salvage import salvage
 
 _STEP = re.compile(r"([A-Za-z0-9_-]+)((?:\[\d+\])*)")
 
@@ -22,30 +23,48 @@ def load_layout(path: str | Path, overrides: Iterable[str] = ()) -> Layout:
     Raises LayoutError with everything that is wrong in it: a file that can't be read, a line that isn't TOML, keys
     that don't exist, values of the wrong kind, names that lead nowhere.
     """
+    layout, _, problems = read_layout(path, overrides)
+    if problems or layout is None:
+        raise LayoutError(problems)
+    return layout
+
+
+def read_layout(
+    path: str | Path, overrides: Iterable[str] = ()
+) -> tuple[Layout | None, set[str], list[Problem]]:
+    """As load_layout, but a broken layout comes back too, as far as it goes.
+
+    With it come the keys that are not the user's values any more (salvage.py) and all problems.
+    """
     file = Path(path)
     name = file.name
-    try:
-        data = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise LayoutError(Problem(str(path), f"can't be read: {error.strerror}")) from None
-    except UnicodeDecodeError as error:
-        raise LayoutError(Problem(str(path), f"not UTF-8: byte {error.start}")) from None
-    except tomllib.TOMLDecodeError as error:
-        raise LayoutError(_syntax(name, str(error))) from None
-    problems: list[Problem] = []
+    data, problems = _parsed(file)
+    if data is None:
+        return None, set(), problems
     set_keys: list[str] = []
     for text in overrides:
         problem, key = override(data, text)
         problems += [problem] if problem else []
         set_keys.append(key)
+    dead: set[str] = set()
     layout: Layout | None = None
     try:
         layout = Layout.model_validate(data)
     except LayoutError as error:
         problems += [_placed(problem, name, set_keys) for problem in error.problems]
-    if problems or layout is None:
-        raise LayoutError(problems)
-    return layout.located(file.resolve().parent, name)
+        layout, dead = salvage(data)
+    return layout and layout.located(file.resolve().parent, name), dead, problems
+
+
+def _parsed(file: Path) -> tuple[dict[str, Any] | None, list[Problem]]:
+    try:
+        return tomllib.loads(file.read_text("utf-8")), []
+    except OSError as error:
+        return None, [Problem(str(file), f"can't be read: {error.strerror}")]
+    except UnicodeDecodeError as error:
+        return None, [Problem(str(file), f"not UTF-8: byte {error.start}")]
+    except tomllib.TOMLDecodeError as error:
+        return None, [_syntax(file.name, str(error))]
 
 
 def override(data: dict[str, Any], text: str) -> tuple[Problem | None, str]:

@@ -1,0 +1,54 @@
+"""An arena's arithmetic, as arena_plan (runtime/arena.c) does it: which section takes how many bytes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .native import check, ffi, lib
+
+RECORD_STATE_BYTES: int = lib.RECORD_STATE_BYTES
+"""Application state that fits a connection's own record."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaConfig:
+    """`struct arena_config` of runtime/arena.h, field by field."""
+
+    connections: int
+    busy_blocks: int
+    buffer_bytes: int
+    time_wait: int
+    side_state_bytes: int
+    actor_bytes: int
+    frame_bytes: int
+    core_id: int
+    layout_hash: int
+    page_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaPlan:
+    """Where each section will lie: name → (offset, bytes), and the bytes of all, whole pages."""
+
+    total: int
+    sections: dict[str, tuple[int, int]]
+
+
+def arena_header(config: ArenaConfig) -> Any:
+    """`struct arena_header *` as arena_plan fills it. Raises OSError when the sizes are out of range."""
+    header = ffi.new("struct arena_header *")
+    check(lib.arena_plan(ffi.new("struct arena_config *", asdict(config)), header), "arena plan")
+    return header
+
+
+def arena_plan(config: ArenaConfig) -> ArenaPlan:
+    """The sections of an arena under `config`. Raises OSError (EINVAL, EOVERFLOW) when it can't be."""
+    header = arena_header(config)
+    sections = {
+        name.removeprefix("SECTION_").lower(): (
+            int(header.sections[number].offset),
+            int(header.sections[number].bytes),
+        )
+        for number, name in sorted(ffi.typeof("enum arena_section").elements.items())
+        if name != "SECTION_COUNT"
+    }
+    return ArenaPlan(int(header.bytes), sections)
