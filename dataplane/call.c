@@ -117,6 +117,14 @@ void call_cancel_timer(struct call *call, struct record *record) {
         timer_clear(call->core, index_of(call, record), TIMER_APPLICATION);
 }
 
+/* So that what the control actor answers reaches this actor and no other listener of the core. */
+static uint32_t listener_of(const struct core *core, const struct actor *actor) {
+    uint32_t listener = 0;
+    while (listener < core->listener_count && core->listeners[listener].actor != actor)
+        listener++;
+    return listener;
+}
+
 int64_t call_tell(struct call *call, int64_t type, int64_t target, const uint8_t *data, int64_t length) {
     struct core *core = call->core;
     struct ring_message message = {.type = (uint16_t)type, .length = (uint16_t)length, .kind = MESSAGE_TELL};
@@ -126,8 +134,10 @@ int64_t call_tell(struct call *call, int64_t type, int64_t target, const uint8_t
         peer = (uint32_t)((uint64_t)target >> (RECORD_GENERATION_BITS + RECORD_INDEX_BITS)) & 0x7f;
     else if (target >= 0)
         peer = target < CORE_PEERS ? (uint32_t)target : CORE_PEERS;
-    if (peer == CORE_CONTROL)
+    if (peer == CORE_CONTROL) {
         message.target = (uint8_t)call->actor->reports_to;
+        message.tag = listener_of(core, call->actor) + 1;
+    }
     if (length < 0 || length > RING_MESSAGE_MAX || peer >= CORE_PEERS || !core->to[peer] ||
         ring_put(core->to[peer], &message, data) != 1) {
         count(core, COUNTER_MAILBOX_FULL, 1);

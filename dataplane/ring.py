@@ -26,6 +26,7 @@ REPLY: int = lib.MESSAGE_REPLY
 EVENT: int = lib.MESSAGE_EVENT
 
 TAG_BITS = 24
+RUN_BYTES = 256 * PAYLOAD
 
 _HEADER = [("type", "u2"), ("length", "u2"), ("kind", "u1"), ("target", "u1"), ("tag", "u4")]
 
@@ -59,6 +60,19 @@ class Received(NamedTuple):
     payload: bytes
 
 
+class Run(NamedTuple):
+    """Messages alike in all but their payloads, which lie in `data` one after the other without gaps."""
+
+    type: int
+    kind: int
+    target: int
+    tag: int
+    length: int
+    """Bytes of each."""
+    count: int
+    data: bytes
+
+
 class Batch:
     """Room for messages got at once: `headers[:count]` and `rows[:count]`, both overwritten by the next get_batch.
 
@@ -86,7 +100,7 @@ class Batch:
 class Ring:
     """One ring over a writable buffer. `pointer` is the struct ring for C; the buffer stays alive with it."""
 
-    __slots__ = ("_buffer", "_header", "_payload", "_payload_view", "pointer")
+    __slots__ = ("_buffer", "_header", "_payload", "_payload_view", "_run", "_run_view", "pointer")
 
     def __init__(self, buffer: Any, offset: int = 0) -> None:
         """The formatted ring at `offset` of `buffer`. ValueError if none fits there."""
@@ -98,6 +112,8 @@ class Ring:
         self._header = ffi.new("struct ring_message *")
         self._payload = ffi.new("uint8_t[]", MESSAGE_MAX)
         self._payload_view = ffi.buffer(self._payload)
+        self._run: Any = None
+        self._run_view: Any = None
 
     @classmethod
     def format(cls, buffer: Any, cells: int, offset: int = 0) -> "Ring":
@@ -177,6 +193,19 @@ class Ring:
             self.pointer, batch._headers_pointer, batch._rows_pointer, batch.stride, batch.size
         )
         return batch.count
+
+    def get_run(self, most: int = 256) -> Run | None:
+        """The next message and up to `most` - 1 more that follow and are alike in all but their payloads, or None."""
+        if self._run is None:
+            self._run = ffi.new("uint8_t[]", RUN_BYTES)
+            self._run_view = ffi.buffer(self._run)
+        header = self._header
+        count = lib.ring_get_run(self.pointer, header, self._run, RUN_BYTES, most)
+        if not count:
+            return None
+        length = header.length
+        data = self._run_view[0 : length * count]
+        return Run(header.type, header.kind, header.target, header.tag, length, count, data)
 
     def advance(self) -> None:
         """Gives the cells of all messages got so far back to the producer."""

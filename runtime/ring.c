@@ -141,6 +141,21 @@ uint32_t ring_get_batch(struct ring *ring, struct ring_message *messages, void *
     return get_rows(ring, messages, payloads, stride, count, 0);
 }
 
+uint32_t ring_get_run(struct ring *ring, struct ring_message *message, void *payloads, uint64_t bytes, uint32_t count) {
+    uint64_t first = 0, word, done = 0;
+    struct ring_message next;
+    uint32_t got = 0;
+    /* A cell is copied whole, so the last one needs more room than its message's length. */
+    while (got < count && ring_peek(ring, &word) && (!got || ((word ^ first) & ~(uint64_t)RING_LAP) == 0) &&
+           done + RING_PAYLOAD * ring_cells_of(ring_word_length(word)) <= bytes) {
+        ring_get_cell(ring, got ? &next : message, (uint8_t *)payloads + done);
+        first = word;
+        done += ring_word_length(word);
+        got++;
+    }
+    return got;
+}
+
 void ring_advance(struct ring *ring) {
     ring_advance_cell(ring);
 }

@@ -17,7 +17,7 @@ struct ring_message {
     uint16_t length; /* payload bytes, at most RING_MESSAGE_MAX */
     uint8_t kind;    /* enum message_kind, 2 bits */
     uint8_t target;  /* listener, mailbox or actor number at the receiver, 8 bits */
-    uint32_t tag;    /* of an ask and its reply, 24 bits */
+    uint32_t tag;    /* of an ask and its reply; of a data actor's tell: its listener + 1; 24 bits */
 };
 
 struct ring {
@@ -51,6 +51,9 @@ int ring_get(struct ring *ring, struct ring_message *message, void *payload);
  */
 uint32_t ring_get_batch(struct ring *ring, struct ring_message *messages, void *payloads, uint32_t stride,
                         uint32_t count);
+/* Up to `count` messages that are alike in all of *message: their payloads one after the other, without
+ * gaps, in `bytes` of room (at least RING_MESSAGE_MAX). */
+uint32_t ring_get_run(struct ring *ring, struct ring_message *message, void *payloads, uint64_t bytes, uint32_t count);
 void ring_advance(struct ring *ring);
 int ring_ready(const struct ring *ring);                   /* consumer: 1 if ring_get would find a message */
 int ring_room(struct ring *ring, uint32_t payload_length); /* producer: 1 if ring_put would take it now */
