@@ -37,17 +37,24 @@ struct core_state {
     uint32_t record_free, record_fresh; /* free list; first index never used */
     uint32_t busy_free, busy_fresh;
     uint64_t buffer_fresh;    /* bytes of the buffer section never used, from its start */
-    uint32_t buffer_free[16]; /* per class: first free, in 64 B units */
+    uint32_t buffer_free[16]; /* per class - BUFFER_CLASS_MIN: first free, in 64 B units */
     uint32_t epoch;           /* moved by every insert and delete of the table */
     uint32_t wheel_tick;      /* the tick the wheel has reached */
     uint32_t chunk_free, chunk_fresh;
     uint32_t time_wait_head, time_wait_tail;
     uint32_t last_now_tick;
     /* Journal of TCP's acknowledgement: snd_una and the send buffer move together (tcp_adopt.c). */
-    uint32_t ack_index; /* record, 0 = none; stored last */
-    uint32_t ack_una;   /* the new snd_una */
-    uint32_t ack_left;  /* bytes queued once it is done */
-    uint32_t state_rest[8];
+    uint32_t ack_index;     /* record, 0 = none; stored last */
+    uint32_t ack_una;       /* the new snd_una */
+    uint32_t ack_left;      /* bytes queued once it is done */
+    uint32_t hash_kind;     /* enum hash_kind: what the records' stored hashes were made with */
+    uint32_t firing;        /* record index | enum timer_which << 24 whose deadline runs out now, 0 = none: adoption
+                               lets it run out again */
+    uint32_t wheel_entries; /* in slots and backlog, stale ones too */
+    uint32_t wheel_missed;  /* 1: a chunk was missing, so some deadline stands in no slot: timer_poll sweeps */
+    uint32_t wheel_sweep;   /* the record index that sweep has reached */
+    uint32_t state_rest[3];
+    uint32_t buffer_count[16]; /* per class: free buffers */
 };
 
 struct core_config {

@@ -11,6 +11,9 @@ enum {
     RECORD_INDEX_BITS = 24,
     RECORD_GENERATION_BITS = 32,
 };
+/* record.next of a taken record is at least this. A taken record whose state is still CLOSED belongs to nobody yet:
+ * adoption frees it. So its owner fills it in first and gives it a state last. */
+enum { RECORD_TAKEN = 0x7f000000 };
 
 /* RFC 9293 section 3.3.2; LISTEN has no record, CLOSED is a free one. */
 enum record_state {
@@ -71,7 +74,7 @@ struct record {
     /* Line 1: the rest an idle connection needs. */
     uint8_t application[RECORD_STATE_BYTES];
     uint32_t generation;    /* changes with every reuse of this index; part of the handle */
-    uint32_t next;          /* free list */
+    uint32_t next;          /* free: of the free list; taken: RECORD_TAKEN | the wheel's second entry (timer.c) */
     uint32_t hash;          /* table_hash of flow, so that deletion needs no rehash */
     uint32_t last_activity; /* tick */
     uint32_t srtt, rttvar;  /* microseconds (RFC 6298); srtt 0 = no sample yet */

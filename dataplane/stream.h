@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+enum { STREAM_SEND_MOST = 1 << 20 /* bytes a connection may have queued */ };
+
 struct core;
 /* All of `length` or nothing: 0, or -ENOBUFS. */
 int stream_send(struct core *core, uint32_t index, const uint8_t *data, uint32_t length);

@@ -10,6 +10,7 @@ enum { TIMER_BUDGET = 60 }; /* entries looked at a turn */
 
 struct core;
 uint64_t timer_bytes(uint64_t connections);
+uint32_t timer_chunks(uint64_t connections); /* in that many bytes */
 /* deadline: a tick in the future, never 0. */
 void timer_set(struct core *core, uint32_t index, enum timer_which which, uint32_t deadline);
 void timer_clear(struct core *core, uint32_t index, enum timer_which which);

@@ -1,0 +1,146 @@
+/* Busy blocks: what a connection with bytes in hand holds. A block is owned once its record names it, a buffer once its
+ * block does; adoption rebuilds both pools from that. */
+#include <string.h>
+
+#include "buffer.h"
+#include "core.h"
+#include "crash.h"
+#include "record.h"
+#include "record_pool.h"
+
+enum { UNIT = 64, OWNED = 255 /* in the map while recovering: no class */ };
+
+struct busy *busy_of(struct core *core, uint32_t index) {
+    uint32_t block = core->records[index].busy;
+    return block ? &core->busy[block] : NULL;
+}
+
+int busy_left(const struct core *core) {
+    return core->state->busy_free || core->state->busy_fresh <= core->busy_blocks;
+}
+
+struct busy *busy_take(struct core *core, uint32_t index) {
+    struct core_state *state = core->state;
+    uint32_t block = core->records[index].busy;
+    if (block)
+        return &core->busy[block];
+    if (state->busy_free) {
+        block = state->busy_free;
+        state->busy_free = core->busy[block].next;
+    } else if (state->busy_fresh <= core->busy_blocks) {
+        block = state->busy_fresh++;
+    } else {
+        return NULL;
+    }
+    CRASH_POINT(busy_off_list);
+    memset(&core->busy[block], 0, sizeof core->busy[block]);
+    core->busy[block].owner = index;
+    CRASH_POINT(busy_owned);
+    core->records[index].busy = block;
+    STORES_STAY();
+    return &core->busy[block];
+}
+
+static void give_block(struct core *core, uint32_t index) {
+    uint32_t block = core->records[index].busy;
+    core->records[index].busy = 0;
+    CRASH_POINT(busy_left);
+    core->busy[block].owner = 0;
+    core->busy[block].next = core->state->busy_free;
+    core->state->busy_free = block;
+}
+
+static void give_buffers(struct core *core, const struct busy *busy) {
+    if (busy->send_buffer)
+        buffer_give(core, busy->send_buffer, busy->send_class);
+    if (busy->receive_buffer)
+        buffer_give(core, busy->receive_buffer, busy->receive_class);
+}
+
+void busy_discard(struct core *core, uint32_t index) {
+    const struct busy *busy = busy_of(core, index);
+    if (!busy)
+        return;
+    struct busy was = *busy;
+    give_block(core, index);
+    give_buffers(core, &was);
+}
+
+void busy_release(struct core *core, uint32_t index) {
+    const struct busy *busy = busy_of(core, index);
+    if (busy && !busy->send_length && !busy->receive_length && !busy->need && !busy->rto_deadline &&
+        !busy->ack_deadline && !busy->persist_deadline)
+        busy_discard(core, index);
+}
+
+/* Marks the buffer's units in the map; -1 if it can't be one: out of bounds, or somebody else's. */
+static int mark(struct core *core, uint32_t buffer, uint32_t size_class) {
+    uint8_t *map = core->buffers + core->buffer_bytes;
+    if (size_class < BUFFER_CLASS_MIN || size_class > BUFFER_CLASS_MAX)
+        return -1;
+    uint32_t units = 1u << (size_class - BUFFER_CLASS_MIN);
+    if (buffer & (units - 1) || ((uint64_t)buffer + units) * UNIT > core->state->buffer_fresh)
+        return -1;
+    for (uint32_t i = 0; i < units; i++)
+        if (map[buffer + i] == OWNED)
+            return -1;
+    memset(map + buffer, OWNED, units);
+    return 0;
+}
+
+static void mark_block(struct core *core, struct busy *busy) {
+    if (busy->send_buffer && mark(core, busy->send_buffer, busy->send_class)) {
+        busy->send_buffer = 0;
+        busy->send_length = 0;
+    }
+    if (busy->receive_buffer && mark(core, busy->receive_buffer, busy->receive_class)) {
+        busy->receive_buffer = 0;
+        busy->receive_length = 0;
+    }
+}
+
+/* Every run of units that nobody owns goes back, cut at the alignment of each class. */
+static void free_the_rest(struct core *core) {
+    uint8_t *map = core->buffers + core->buffer_bytes;
+    uint32_t end = (uint32_t)(core->state->buffer_fresh / UNIT);
+    for (uint32_t unit = 1; unit < end;) {
+        if (map[unit] == OWNED) {
+            map[unit++] = 0;
+            continue;
+        }
+        const uint8_t *owned = memchr(map + unit, OWNED, end - unit);
+        uint32_t stop = owned ? (uint32_t)(owned - map) : end;
+        while (unit < stop) {
+            uint32_t size_class = BUFFER_CLASS_MAX;
+            while (unit & ((1u << (size_class - BUFFER_CLASS_MIN)) - 1) ||
+                   unit + (1u << (size_class - BUFFER_CLASS_MIN)) > stop)
+                size_class--;
+            buffer_give(core, unit, size_class);
+            unit += 1u << (size_class - BUFFER_CLASS_MIN);
+        }
+    }
+}
+
+static void recover_blocks(struct core *core) {
+    struct core_state *state = core->state;
+    state->busy_free = 0;
+    for (uint32_t block = state->busy_fresh - 1; block; block--) {
+        struct busy *busy = &core->busy[block];
+        if (record_taken(core, busy->owner) && core->records[busy->owner].busy == block) {
+            mark_block(core, busy);
+            continue;
+        }
+        busy->owner = 0;
+        busy->next = state->busy_free;
+        state->busy_free = block;
+    }
+}
+
+void buffer_recover(struct core *core) {
+    struct core_state *state = core->state;
+    memset(core->buffers + core->buffer_bytes, 0, state->buffer_fresh / UNIT);
+    memset(state->buffer_free, 0, sizeof state->buffer_free);
+    memset(state->buffer_count, 0, sizeof state->buffer_count);
+    recover_blocks(core);
+    free_the_rest(core);
+}

@@ -1,0 +1,146 @@
+/* Opening a core: pointers into a mapped arena, and the worker's own lists. The only allocations of a data-plane core,
+ * touched here so that the loop takes no page fault. */
+#include "core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "../runtime/arena.h"
+#include "buffer.h"
+#include "hash.h"
+#include "intent.h"
+#include "record.h"
+#include "stats.h"
+#include "table.h"
+#include "timer.h"
+
+_Static_assert(sizeof(struct core_state) == 384, "six cache lines");
+
+int64_t clock_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now); /* vDSO: no system call */
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void set_clock(struct core *core, int64_t now) {
+    uint32_t tick = (uint32_t)(now / 1000000);
+    core->now = now;
+    core->tick = tick ? tick : 1; /* 0 means "no deadline" */
+}
+
+void core_clock(struct core *core, int64_t now) {
+    core->virtual_clock = 1;
+    set_clock(core, now);
+}
+
+static void *section(void *base, enum arena_section number) {
+    return (uint8_t *)base + ((struct arena_header *)base)->sections[number].offset;
+}
+
+static void point_into(struct core *core, void *base) {
+    const struct arena_header *header = base;
+    core->state = section(base, SECTION_STATE);
+    core->counters = section(base, SECTION_COUNTERS);
+    core->records = section(base, SECTION_RECORDS);
+    core->index = section(base, SECTION_INDEX);
+    core->busy = section(base, SECTION_BUSY);
+    core->timers = section(base, SECTION_TIMERS);
+    core->buffers = section(base, SECTION_BUFFERS);
+    core->time_wait = section(base, SECTION_TIME_WAIT);
+    core->neighbours = section(base, SECTION_NEIGHBOURS);
+    core->side_state = section(base, SECTION_SIDE_STATE);
+    core->actor_state = section(base, SECTION_ACTORS);
+    core->frames = section(base, SECTION_FRAMES);
+    core->capacity = (uint32_t)header->config.connections;
+    core->buckets = (uint32_t)table_buckets(header->config.connections);
+    core->busy_blocks = (uint32_t)header->config.busy_blocks;
+    core->buffer_bytes = header->config.buffer_bytes / 64 * 64;
+    core->timer_chunks = timer_chunks(header->config.connections);
+    core->time_wait_entries = (uint32_t)header->config.time_wait;
+}
+
+/* calloc hands out pages that exist only once written. */
+static void *touched(uint64_t bytes) {
+    void *memory = malloc(bytes);
+    if (memory)
+        memset(memory, 0xff, bytes);
+    return memory;
+}
+
+static int allocate_lists(struct core *core) {
+    uint64_t bytes = ((uint64_t)core->capacity + 1) * sizeof(uint32_t);
+    core->pending = touched(bytes);
+    core->again = touched(bytes);
+    core->staging = touched(CORE_STAGING);
+    return core->pending && core->again && core->staging ? 0 : -ENOMEM;
+}
+
+static int settle_hash(struct core *core, int adopt) {
+    if (!adopt)
+        core->state->hash_kind = hash_best();
+    return hash_supported(core->state->hash_kind) ? 0 : -ENOTSUP;
+}
+
+static void adopt_arena(struct core *core) {
+    table_recover(core);
+    buffer_recover(core);
+    timer_recover(core);
+    core->state->adoptions++;
+    core->counters[COUNTER_ADOPTIONS]++;
+}
+
+int core_open(void *base, const struct core_config *config, int adopt, struct core **result) {
+    const struct arena_header *header = base;
+    struct core *core = malloc(sizeof *core);
+    if (!core)
+        return -ENOMEM;
+    memset(core, 0, sizeof *core);
+    point_into(core, base);
+    core->config = *config;
+    int error = arena_check(base, header->bytes, header->layout_hash);
+    if (!error)
+        error = settle_hash(core, adopt);
+    if (!error)
+        error = allocate_lists(core);
+    if (error) {
+        core_close(core);
+        return error;
+    }
+    set_clock(core, clock_now());
+    core->state->worker_pid = (uint32_t)getpid();
+    if (adopt)
+        adopt_arena(core);
+    *result = core;
+    return 0;
+}
+
+void core_close(struct core *core) {
+    if (!core)
+        return;
+    for (uint32_t i = 0; i < core->listener_count; i++)
+        free(core->listeners[i].actor);
+    free(core->pending);
+    free(core->again);
+    free(core->staging);
+    free(core);
+}
+
+struct actor *core_listen(struct core *core, uint16_t port, int descriptor) {
+    if (core->listener_count == ACTOR_LISTENERS)
+        return NULL;
+    struct actor *actor = malloc(sizeof *actor);
+    if (!actor)
+        return NULL;
+    memset(actor, 0, sizeof *actor);
+    core->listeners[core->listener_count++] = (struct listener){port, 1, descriptor, actor};
+    return actor;
+}
+
+void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *from) {
+    if (peer >= CORE_PEERS)
+        return;
+    core->to[peer] = to;
+    core->from[peer] = from;
+}

@@ -1,0 +1,252 @@
+/* The two byte streams of a busy connection: what it sends in a ring, what it received contiguous. Bytes are stored
+ * first and counted last, by one store; a change of buffer goes through an intent. Owned by the core. */
+#include "stream.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include "buffer.h"
+#include "core.h"
+#include "intent.h"
+#include "record.h"
+
+_Static_assert(offsetof(struct busy, send_start) % 8 == 0, "start and length are stored at once");
+_Static_assert(offsetof(struct busy, receive_start) % 8 == 0, "start and length are stored at once");
+
+static uint32_t class_for(uint32_t bytes) {
+    uint32_t size_class = bytes <= 1 ? 0 : 32 - (uint32_t)__builtin_clz(bytes - 1);
+    return size_class < BUFFER_CLASS_MIN ? BUFFER_CLASS_MIN : size_class;
+}
+
+static void store_span(uint32_t *start, uint32_t from, uint32_t length) {
+    STORES_STAY();
+    __atomic_store_n((uint64_t *)(void *)start, (uint64_t)length << 32 | from, __ATOMIC_RELEASE);
+    STORES_STAY();
+}
+
+static void store_length(uint32_t *field, uint32_t length) {
+    CRASH_POINT(stream_copied);
+    __atomic_store_n(field, length, __ATOMIC_RELEASE);
+    STORES_STAY();
+}
+
+static uint8_t *send_bytes(struct core *core, const struct busy *busy) {
+    return buffer_bytes_at(core, busy->send_buffer);
+}
+
+static void ring_store(struct core *core, const struct busy *busy, const uint8_t *data, uint32_t length) {
+    uint32_t size = 1u << busy->send_class;
+    uint32_t at = (busy->send_start + busy->send_length) & (size - 1);
+    uint32_t first = length < size - at ? length : size - at;
+    memcpy(send_bytes(core, busy) + at, data, first);
+    memcpy(send_bytes(core, busy), data + first, length - first);
+}
+
+void stream_apply(struct core *core) {
+    const struct intent_stream *intent = (const void *)&core->state->intent;
+    struct busy *busy = &core->busy[intent->block];
+    if (intent->kind == INTENT_SEND) {
+        busy->send_class = (uint8_t)intent->size_class;
+        CRASH_POINT(stream_classed);
+        busy->send_buffer = intent->buffer;
+        CRASH_POINT(stream_moved);
+        store_span(&busy->send_start, 0, intent->length);
+    } else {
+        busy->receive_class = (uint8_t)intent->size_class;
+        CRASH_POINT(stream_classed);
+        busy->receive_buffer = intent->buffer;
+        CRASH_POINT(stream_moved);
+        store_span(&busy->receive_start, 0, intent->length);
+    }
+}
+
+static void move_to(struct core *core, uint32_t kind, uint32_t block, uint32_t buffer, uint32_t size_class,
+                    uint32_t length) {
+    struct intent_stream *intent = (void *)&core->state->intent;
+    intent->block = block;
+    intent->buffer = buffer;
+    intent->size_class = size_class;
+    intent->length = length;
+    intent_write(core, kind);
+    stream_apply(core);
+    intent_clear(core);
+}
+
+static int send_larger(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
+    struct busy *busy = busy_of(core, index);
+    uint32_t queued = busy->send_length;
+    uint32_t size_class = class_for(queued + length);
+    uint32_t buffer = buffer_take(core, size_class);
+    if (!buffer)
+        return -ENOBUFS;
+    CRASH_POINT(stream_taken);
+    uint8_t *to = buffer_bytes_at(core, buffer);
+    uint32_t old = busy->send_buffer;
+    uint32_t old_class = busy->send_class;
+    for (uint32_t copied = 0; copied < queued;) {
+        uint32_t part;
+        const uint8_t *from = stream_peek(core, index, copied, &part);
+        memcpy(to + copied, from, part);
+        copied += part;
+    }
+    memcpy(to + queued, data, length);
+    move_to(core, INTENT_SEND, core->records[index].busy, buffer, size_class, queued + length);
+    if (old)
+        buffer_give(core, old, old_class);
+    return 0;
+}
+
+int stream_send(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
+    if (length == 0)
+        return 0;
+    struct busy *busy = busy_take(core, index);
+    if (!busy)
+        return -ENOBUFS;
+    if (busy->send_buffer && length <= (1u << busy->send_class) - busy->send_length) {
+        ring_store(core, busy, data, length);
+        store_length(&busy->send_length, busy->send_length + length);
+        return 0;
+    }
+    int result = length > STREAM_SEND_MOST - busy->send_length ? -ENOBUFS : send_larger(core, index, data, length);
+    if (result)
+        busy_release(core, index);
+    return result;
+}
+
+uint32_t stream_queued(struct core *core, uint32_t index) {
+    const struct busy *busy = busy_of(core, index);
+    return busy ? busy->send_length : 0;
+}
+
+const uint8_t *stream_peek(struct core *core, uint32_t index, uint32_t offset, uint32_t *length) {
+    const struct busy *busy = busy_of(core, index);
+    *length = 0;
+    if (!busy || offset >= busy->send_length)
+        return NULL;
+    uint32_t size = 1u << busy->send_class;
+    uint32_t at = (busy->send_start + offset) & (size - 1);
+    uint32_t left = busy->send_length - offset;
+    *length = left < size - at ? left : size - at;
+    return send_bytes(core, busy) + at;
+}
+
+static void drop_send(struct core *core, struct busy *busy) {
+    uint32_t buffer = busy->send_buffer;
+    store_span(&busy->send_start, 0, 0);
+    CRASH_POINT(stream_emptied);
+    busy->send_buffer = 0;
+    CRASH_POINT(stream_left);
+    if (buffer)
+        buffer_give(core, buffer, busy->send_class);
+}
+
+static void drop_receive(struct core *core, struct busy *busy) {
+    uint32_t buffer = busy->receive_buffer;
+    store_span(&busy->receive_start, 0, 0);
+    CRASH_POINT(stream_emptied);
+    busy->receive_buffer = 0;
+    CRASH_POINT(stream_left);
+    if (buffer)
+        buffer_give(core, buffer, busy->receive_class);
+}
+
+void stream_acknowledge(struct core *core, uint32_t index, uint32_t length) {
+    struct busy *busy = busy_of(core, index);
+    if (!busy)
+        return;
+    if (length >= busy->send_length)
+        drop_send(core, busy);
+    else
+        store_span(&busy->send_start, (busy->send_start + length) & ((1u << busy->send_class) - 1),
+                   busy->send_length - length);
+}
+
+uint32_t stream_room(struct core *core, uint32_t index) {
+    const struct busy *busy = busy_of(core, index);
+    if (!busy && !busy_left(core))
+        return 0;
+    uint32_t queued = busy ? busy->send_length : 0;
+    uint32_t size = busy && busy->send_buffer ? 1u << busy->send_class : 0;
+    uint32_t size_class = size < STREAM_SEND_MOST ? buffer_largest(core, class_for(STREAM_SEND_MOST)) : 0;
+    if (size_class && 1u << size_class > size)
+        size = 1u << size_class;
+    return size > queued ? size - queued : 0;
+}
+
+/* Half as much again, so that a connection that keeps a steady amount doesn't move at each arrival. */
+static int keep_larger(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
+    struct busy *busy = busy_of(core, index);
+    uint32_t kept = busy->receive_length;
+    uint32_t total = kept + length;
+    uint32_t size_class = class_for(total + total / 2);
+    uint32_t buffer = buffer_take(core, size_class);
+    if (!buffer) {
+        size_class = class_for(total);
+        buffer = buffer_take(core, size_class);
+    }
+    if (!buffer)
+        return -ENOBUFS;
+    CRASH_POINT(stream_taken);
+    uint8_t *to = buffer_bytes_at(core, buffer);
+    uint32_t old = busy->receive_buffer;
+    uint32_t old_class = busy->receive_class;
+    if (kept)
+        memcpy(to, buffer_bytes_at(core, old) + busy->receive_start, kept);
+    memcpy(to + kept, data, length);
+    move_to(core, INTENT_RECEIVE, core->records[index].busy, buffer, size_class, total);
+    if (old)
+        buffer_give(core, old, old_class);
+    return 0;
+}
+
+int stream_keep(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
+    if (length == 0)
+        return 0;
+    struct busy *busy = busy_take(core, index);
+    if (!busy)
+        return -ENOBUFS;
+    uint32_t kept = busy->receive_length;
+    uint32_t size = busy->receive_buffer ? 1u << busy->receive_class : 0;
+    uint8_t *bytes = buffer_bytes_at(core, busy->receive_buffer);
+    if (length > (1u << BUFFER_CLASS_MAX) - kept)
+        return -ENOBUFS;
+    if (busy->receive_start + kept + length > size && kept + length <= size && kept <= busy->receive_start) {
+        memcpy(bytes, bytes + busy->receive_start, kept); /* where nothing is kept: a kill leaves the old place whole */
+        CRASH_POINT(stream_shifted);
+        store_span(&busy->receive_start, 0, kept);
+    }
+    if (busy->receive_start + kept + length <= size) {
+        memcpy(bytes + busy->receive_start + kept, data, length);
+        store_length(&busy->receive_length, kept + length);
+        return 0;
+    }
+    int result = keep_larger(core, index, data, length);
+    if (result)
+        busy_release(core, index);
+    return result;
+}
+
+const uint8_t *stream_kept(struct core *core, uint32_t index, uint32_t *length) {
+    const struct busy *busy = busy_of(core, index);
+    *length = busy ? busy->receive_length : 0;
+    return *length ? buffer_bytes_at(core, busy->receive_buffer) + busy->receive_start : NULL;
+}
+
+void stream_consume(struct core *core, uint32_t index, uint32_t length) {
+    struct busy *busy = busy_of(core, index);
+    if (!busy)
+        return;
+    if (length >= busy->receive_length)
+        drop_receive(core, busy);
+    else
+        store_span(&busy->receive_start, busy->receive_start + length, busy->receive_length - length);
+}
+
+void stream_drop(struct core *core, uint32_t index) {
+    struct busy *busy = busy_of(core, index);
+    if (!busy)
+        return;
+    drop_send(core, busy);
+    drop_receive(core, busy);
+    busy->need = 0;
+}
