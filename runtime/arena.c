@@ -30,7 +30,7 @@ static int limits_hold(const struct arena_config *config) {
         return 0;
     if (config->core_id >= 1u << CORE_HANDLE_BITS || page < ARENA_HEADER_BYTES || page & (page - 1))
         return 0;
-    if (config->buffer_bytes > (uint64_t)UINT32_MAX * LINE || config->time_wait > 1u << 26)
+    if (config->buffer_bytes > (uint64_t)UINT32_MAX * LINE || config->time_wait >= most)
         return 0;
     return config->side_state_bytes < 1u << 20 && config->actor_bytes < huge && config->frame_bytes < huge &&
            page <= 1ull << 30;
