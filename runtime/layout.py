@@ -190,7 +190,7 @@ class Listen(Part):
 class Group(Part):
     """`[group.NAME]`: cores that do the same; one worker a CPU."""
 
-    cpus: Annotated[tuple[Cpu, ...], Field(min_length=1, max_length=CORES_MAX, strict=False)]
+    cpus: Annotated[tuple[Cpu, ...], Field(max_length=CORES_MAX, strict=False)]
     nic: Name
     connections: Annotated[int, Field(ge=1, le=CONNECTIONS_MAX)] = 10_000
     """Most connections at a time, per core; their memory is taken at the start."""
@@ -202,9 +202,7 @@ class Group(Part):
     """Connections in TIME-WAIT, per core; beyond, the oldest makes room. Frame drivers."""
     idle: Literal["adaptive", "spin"] = "adaptive"
     """`adaptive` sleeps when there is nothing to do; `spin` never does and burns the CPU."""
-    listen: Annotated[
-        tuple[Listen, ...], Field(min_length=1, max_length=LISTENERS_MAX, strict=False)
-    ]
+    listen: Annotated[tuple[Listen, ...], Field(max_length=LISTENERS_MAX, strict=False)]
 
 
 class Control(Part):

@@ -218,6 +218,11 @@ def _rings(data: dict[str, Any]) -> Iterator[Problem]:
 def _empty(data: dict[str, Any]) -> Iterator[Problem]:
     if data.get("group") == {}:
         yield Problem("", "a layout has at least one group", "group", None, "add [group.web]")
+    for name, group in _tables(data, "group").items():
+        for field, sample in (("cpus", "[1]"), ("listen", '[{ port = "tcp:80", actor = "m:A" }]')):
+            if group.get(field) == []:
+                key = f"group.{name}.{field}"
+                yield Problem("", "at least one is wanted", key, [], f"e.g. {field} = {sample}")
     for nic in _tables(data, "nic").values():
         address = nic.get("address", "shared")
         if not isinstance(address, str) or "/" not in address:

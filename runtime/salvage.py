@@ -1,5 +1,6 @@
 """What is left of a broken layout, so that `check` can go on and say everything in one go."""
 
+import copy
 import os
 import re
 from typing import Any
@@ -24,7 +25,7 @@ def salvage(data: dict[str, Any]) -> tuple[Layout | None, set[str]]:
     What is said about such a key later is about the sample, not about the user's value: leave it out. None when a whole
     table is missing or too broken.
     """
-    dead: set[str] = set()
+    data, dead = copy.deepcopy(data), set[str]()
     for _ in range(_ROUNDS):
         try:
             return Layout.model_validate(data, context=LOOSE), dead

@@ -54,7 +54,10 @@ def test_sides_and_descriptors_are_checked(descriptor: int) -> None:
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["send", "alloc", "take", "release", "kill0", "kill1"]), st.integers(1, 5)),
+        st.tuples(
+            st.sampled_from(["send", "alloc", "take", "release", "kill0", "kill1"]),
+            st.integers(1, 5),
+        ),
         max_size=60,
     )
 )

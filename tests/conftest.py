@@ -1,0 +1,81 @@
+"""What every test gets: nothing it started outlives it, and ports nobody else has."""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+MARK = "SPLITPLANE_TEST_RUN"
+RUN = uuid.uuid4().hex
+SHARED_MEMORY = Path("/dev/shm")
+NAMESPACES = Path("/run/netns")
+
+# Machines that run several things at once are slow at times: no example has a deadline.
+settings.register_profile(
+    "splitplane", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("splitplane")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _marked() -> Iterator[None]:
+    """Every process that a test starts carries this run's mark in its environment."""
+    os.environ[MARK] = RUN
+    yield
+    del os.environ[MARK]
+
+
+def strays() -> dict[int, str]:
+    """Processes of this run that are not this one: pid → command line."""
+    found: dict[int, str] = {}
+    mark = f"{MARK}={RUN}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        if pid == os.getpid():
+            continue
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found[pid] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+    return found
+
+
+def things() -> set[str]:
+    """Shared memory and network namespaces by name."""
+    return {
+        str(path)
+        for folder in (SHARED_MEMORY, NAMESPACES)
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if "splitplane" in path.name
+    }
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    """Within a second after a test none of its processes, shared memory or namespaces is there."""
+    before = things()
+    yield
+    deadline = time.monotonic() + 1.5
+    while (left := strays()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left, f"left running: {left}"
+    assert things() <= before, f"left behind: {things() - before}"
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives TCP ports of 127.0.0.1 that nobody listens at."""
+
+    def choose() -> int:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return choose
