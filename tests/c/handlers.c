@@ -1,0 +1,182 @@
+/* Actors in C for the tests. `script` obeys its input, one command after the other:
+ *   = n payload[n]   echo the payload; incomplete: need(n + 2) and wait      # n payload[n]   the same without need
+ *   * n              send n times 256 'x'                                    @ n              set a timer of n ms
+ *   . close          x abort          ! fail          ~ claim a byte too many          - claim -1 bytes
+ *   ? wait for ever  > n payload[n]   tell message type 7                    w               send 1 MB, or ask for
+ *   on_writable, which sends "W"      any other byte: skipped */
+#include "handlers.h"
+
+#include <string.h>
+
+static struct handler_api api;
+static uint32_t running;
+struct logged handler_log[LOGGED];
+uint64_t handler_logged;
+
+void handlers_bind(const struct handler_api *given) {
+    api = *given;
+}
+
+void handlers_reset(void) {
+    handler_logged = 0;
+    running = 0;
+}
+
+static void begin(struct call *call, uint32_t handler) {
+    handler_log[handler_logged++ % LOGGED] =
+        (struct logged){handler, running++, call->handle, call->argument, call->length};
+}
+
+static void finish(struct call *call) {
+    running--;
+    call->ok = 1;
+}
+
+static void note(struct call *call, enum handler handler) {
+    begin(call, handler);
+    finish(call);
+}
+
+void script_start(struct call *call) {
+    note(call, ON_START);
+}
+
+void script_tick(struct call *call) {
+    note(call, ON_TICK);
+}
+
+void script_open(struct call *call) {
+    note(call, ON_OPEN);
+}
+
+void script_close(struct call *call) {
+    begin(call, ON_CLOSE);
+    /* All of these must be refused without harm. */
+    api.send(call, call->record, (const uint8_t *)"late", 4);
+    api.close(call, call->record);
+    api.abort(call, call->record);
+    api.set_timer(call, call->record, 1);
+    finish(call);
+}
+
+void script_end(struct call *call) {
+    begin(call, ON_END);
+    api.send(call, call->record, (const uint8_t *)"E", 1);
+    api.close(call, call->record);
+    finish(call);
+}
+
+void script_timer(struct call *call) {
+    begin(call, ON_TIMER);
+    api.send(call, call->record, (const uint8_t *)"T", 1);
+    finish(call);
+}
+
+void script_writable(struct call *call) {
+    begin(call, ON_WRITABLE);
+    api.send(call, call->record, (const uint8_t *)"W", 1);
+    finish(call);
+}
+
+static int64_t send_large(struct call *call, int64_t length) {
+    static uint8_t large[1 << 20];
+    memset(large, 'x', sizeof large);
+    return api.send(call, call->record, large, length);
+}
+
+/* Commands of one byte. 0: this handler is to fail. */
+static int64_t command(struct call *call) {
+    call->result = 1;
+    switch (call->data[0]) {
+    case '.':
+        api.close(call, call->record);
+        break;
+    case 'x':
+        api.abort(call, call->record);
+        break;
+    case '!':
+        api.send(call, call->record, (const uint8_t *)"never", 5);
+        return 0;
+    case '~':
+        call->result = call->length + 1;
+        break;
+    case '-':
+        call->result = -1;
+        break;
+    case '?':
+        call->result = 0;
+        break;
+    case 'w':
+        if (!send_large(call, (1 << 20)))
+            api.want_writable(call, call->record);
+    }
+    return 1;
+}
+
+static int64_t command_long(struct call *call) {
+    const uint8_t *data = call->data;
+    if (call->length < 2)
+        return 1;
+    if (data[0] == '*' || data[0] == '@') {
+        call->result = 2;
+        if (data[0] == '@')
+            api.set_timer(call, call->record, data[1]);
+        return data[0] == '@' || send_large(call, data[1] * 256);
+    }
+    if (call->length < 2 + data[1]) {
+        if (data[0] == '=')
+            api.need(call, 2 + data[1]);
+        return 1;
+    }
+    call->result = 2 + data[1];
+    if (data[0] == '>')
+        api.tell(call, 7, -1, data + 2, data[1]);
+    else if (!api.send(call, call->record, data + 2, data[1]))
+        return 0;
+    return 1;
+}
+
+void script_data(struct call *call) {
+    begin(call, ON_DATA);
+    int long_command = memchr("=#*@>", call->data[0], 5) != NULL;
+    int64_t ok = long_command ? command_long(call) : command(call);
+    running--;
+    call->ok = ok;
+}
+
+void script_message(struct call *call) {
+    begin(call, HANDLER_COUNT);
+    for (int64_t i = 0; i < call->length; i++)
+        call->reply[i] = call->data[call->length - 1 - i];
+    finish(call);
+}
+
+void failing(struct call *call) {
+    begin(call, HANDLER_COUNT + 1);
+    running--;
+    call->ok = 0;
+}
+
+static const char ANSWER[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n";
+
+void hello_data(struct call *call) {
+    int64_t end = api.find(call->data, call->length, (const uint8_t *)"\r\n\r\n", 4, 0);
+    call->result = 0;
+    if (end >= 0) {
+        api.send(call, call->record, (const uint8_t *)ANSWER, sizeof ANSWER - 1);
+        call->result = end + 4;
+    }
+    call->ok = 1;
+}
+
+void echo_data(struct call *call) {
+    int64_t room = api.room(call, call->record);
+    int64_t length = room < call->length ? room : call->length;
+    api.send(call, call->record, call->data, length);
+    call->result = length;
+    call->ok = 1;
+}
+
+void fault_data(struct call *call) {
+    call->ok = 0;
+}
