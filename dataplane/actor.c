@@ -46,6 +46,8 @@ static void settle(struct core *core, uint32_t index) {
         return;
     uint32_t kept;
     stream_kept(core, index, &kept);
+    if (!kept)
+        busy_release(core, index);
     if (kept >= actor->max_unconsumed) {
         count(core, COUNTER_OVERFLOWS, 1);
         connection_abort(core, index, CLOSE_OVERFLOW);
@@ -176,7 +178,7 @@ uint32_t actor_window(struct core *core, uint32_t index) {
     if (core->records[index].flags & GOING)
         return most;
     stream_kept(core, index, &kept);
-    return kept < most ? most - kept : 0;
+    return kept < most ? stream_keep_room(core, index, most - kept) : 0;
 }
 
 void actor_open(struct core *core, uint32_t index) {

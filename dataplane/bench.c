@@ -6,6 +6,7 @@
 
 #include "actor.h"
 #include "bench.h"
+#include "buffer.h"
 #include "core.h"
 #include "record.h"
 #include "stream.h"
@@ -133,6 +134,7 @@ static void transmit(struct core *core, uint32_t index, struct peer *peer) {
         stream_acknowledge(core, index, length);
         sent += length;
     }
+    busy_release(core, index);
     if (sent)
         actor_resume(core, index);
 }

@@ -226,6 +226,23 @@ int stream_keep(struct core *core, uint32_t index, const uint8_t *data, uint32_t
     return result;
 }
 
+uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most) {
+    const struct busy *busy = busy_of(core, index);
+    if (!busy && !busy_left(core))
+        return 0;
+    uint32_t kept = busy ? busy->receive_length : 0;
+    uint32_t size = busy && busy->receive_buffer ? 1u << busy->receive_class : 0;
+    uint32_t start = kept && kept > busy->receive_start ? busy->receive_start : 0;
+    uint32_t room = size - start - kept;
+    if (room >= most)
+        return most;
+    uint32_t size_class = class_for(kept + most);
+    size_class = buffer_largest(core, size_class < BUFFER_CLASS_MAX ? size_class : BUFFER_CLASS_MAX);
+    if (size_class && 1u << size_class > kept + room)
+        room = (1u << size_class) - kept;
+    return room < most ? room : most;
+}
+
 const uint8_t *stream_kept(struct core *core, uint32_t index, uint32_t *length) {
     const struct busy *busy = busy_of(core, index);
     *length = busy ? busy->receive_length : 0;

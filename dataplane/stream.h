@@ -17,6 +17,8 @@ void stream_acknowledge(struct core *core, uint32_t index, uint32_t length);
 uint32_t stream_room(struct core *core, uint32_t index); /* bytes stream_send would take */
 /* Receive side, kept bytes stay contiguous. 0, or -ENOBUFS. */
 int stream_keep(struct core *core, uint32_t index, const uint8_t *data, uint32_t length);
+/* How many bytes up to `most` stream_keep would take now. */
+uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most);
 const uint8_t *stream_kept(struct core *core, uint32_t index, uint32_t *length);
 void stream_consume(struct core *core, uint32_t index, uint32_t length);
 void stream_drop(struct core *core, uint32_t index); /* everything, both ways */

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -163,6 +164,15 @@ static int listener_prepare(struct kernel *kernel, const struct listener *listen
     return 0;
 }
 
+/* calloc's pages exist only once written; the loop is to take no page fault. */
+static void touch(const struct core *core, struct kernel *kernel) {
+    memset(kernel->sockets, 0xff, (core->capacity + 1ul) * sizeof *kernel->sockets);
+    memset(kernel->ready, 0xff, (core->capacity + 1ul) * sizeof *kernel->ready);
+    memset(kernel->buffer, 0xff, KERNEL_READ);
+    for (uint32_t i = 0; i <= core->capacity; i++)
+        kernel->sockets[i] = (struct socket){.descriptor = -1};
+}
+
 int kernel_attach(struct core *core) {
     struct kernel *kernel = calloc(1, sizeof *kernel);
     if (!kernel)
@@ -171,11 +181,13 @@ int kernel_attach(struct core *core) {
     core->transport_private = kernel;
     kernel->epoll = epoll_create1(EPOLL_CLOEXEC);
     int error = kernel->epoll < 0 ? -errno : 0;
-    kernel->sockets = calloc(core->capacity + 1ul, sizeof *kernel->sockets);
-    kernel->ready = calloc(core->capacity + 1ul, sizeof *kernel->ready);
+    kernel->sockets = malloc((core->capacity + 1ul) * sizeof *kernel->sockets);
+    kernel->ready = malloc((core->capacity + 1ul) * sizeof *kernel->ready);
     kernel->buffer = malloc(KERNEL_READ);
     if (!kernel->sockets || !kernel->ready || !kernel->buffer)
         error = -ENOMEM;
+    else
+        touch(core, kernel);
     for (uint32_t i = 0; i < core->listener_count && !error; i++)
         error = core->listeners[i].descriptor >= 0 ? listener_prepare(kernel, &core->listeners[i], i) : 0;
     if (error)
@@ -186,7 +198,7 @@ int kernel_attach(struct core *core) {
 void kernel_detach(struct core *core) {
     struct kernel *kernel = kernel_of(core);
     for (uint32_t i = 1; kernel->sockets && kernel->live && i <= core->capacity; i++)
-        if (core->records[i].state != STATE_CLOSED && kernel->sockets[i].descriptor > 0)
+        if (core->records[i].state != STATE_CLOSED && kernel->sockets[i].descriptor >= 0)
             close(kernel->sockets[i].descriptor);
     if (kernel->epoll >= 0)
         close(kernel->epoll);

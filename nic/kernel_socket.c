@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../dataplane/actor.h"
+#include "../dataplane/buffer.h"
 #include "../dataplane/core.h"
 #include "../dataplane/count.h"
 #include "../dataplane/record.h"
@@ -104,6 +105,7 @@ static int write_queued(struct core *core, uint32_t index) {
     }
     if (sent > 0) {
         stream_acknowledge(core, index, (uint32_t)sent);
+        busy_release(core, index);
         count(core, COUNTER_TX_BYTES, (uint64_t)sent);
         actor_resume(core, index);
     }
