@@ -1,0 +1,120 @@
+"""`splitplane demo`: examples/hello on 127.0.0.1, visited by an ordinary client, and what happened."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..runtime.layout import Layout
+from ..runtime.load import load_layout
+from ..runtime.machine import read_machine
+from ..runtime.runtime import Runtime
+from .visitor import Visit, visit
+
+ADDRESS = "127.0.0.1"
+PORT = 8080
+SETTLE = 0.25
+"""Seconds for the last reports to reach the control plane."""
+
+
+def demo(*, serve: bool, as_json: bool, port: int, requests: int) -> int:
+    """Runs it; the exit code: 0, or 1 when a request failed."""
+    return asyncio.run(_demo(serve=serve, as_json=as_json, port=port, requests=requests))
+
+
+def demo_layout(port: int) -> Layout:
+    """The packaged example on one CPU of this machine, the last one, and on a free port of 127.0.0.1."""
+    cpus = read_machine().cpus
+    free = port or next(candidate for candidate in (PORT, 0) if _is_free(candidate))
+    return load_layout(
+        Path(__file__).parent.parent / "examples" / "hello.toml",
+        [
+            'nic.front.driver="kernel"',
+            f'nic.front.bind="{ADDRESS}"',
+            f"group.web.cpus=[{cpus[-1]}]",
+            f'group.web.listen[0].port="tcp:{free or _free_port()}"',
+        ],
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((ADDRESS, 0))
+        return int(probe.getsockname()[1])
+
+
+async def _demo(*, serve: bool, as_json: bool, port: int, requests: int) -> int:
+    layout = demo_layout(port)
+    port = layout.group["web"].listen[0].port_number
+    say = _silence if as_json else print
+    say(f"splitplane demo: compiling {layout.group['web'].listen[0].actor} …")
+    async with Runtime(layout) as runtime:
+        worker = runtime.workers[0]
+        say(
+            f"serving http://{ADDRESS}:{port}/ on CPU {worker.cpu}, worker {worker.pid}, driver kernel"
+        )
+        found = await asyncio.to_thread(visit, ADDRESS, port, requests)
+        await asyncio.sleep(SETTLE)
+        result = _result(runtime, found)
+        if as_json:
+            print(json.dumps(result), flush=True)
+        else:
+            _show(found, result)
+        if serve:
+            say(f"still serving; try:  curl -v http://{ADDRESS}:{port}/     (Ctrl-C ends it)")
+            sys.stdout.flush()
+            await _interrupted()
+    say("stopped: worker and launcher ended, memory returned")
+    return 1 if found.errors or found.requests != requests else 0
+
+
+def _silence(*_: object) -> None:
+    pass
+
+
+def _result(runtime: Runtime, found: Visit) -> dict[str, Any]:
+    worker = runtime.workers[0]
+    return {
+        "driver": "kernel",
+        "page_size": runtime.page_size,
+        "cpu": worker.cpu,
+        "worker_pid": worker.pid,
+        "requests": found.requests,
+        "errors": found.errors,
+        "p50_us": round(found.p50_us, 1),
+        "p99_us": round(found.p99_us, 1),
+        "control_messages": runtime.control_messages,
+        "counters": {name: count for name, count in runtime.counters(0).items() if count},
+    }
+
+
+def _show(found: Visit, result: dict[str, Any]) -> None:
+    rate = found.requests / found.seconds if found.seconds else 0.0
+    print(f"it says {found.first_body!r}")
+    print(f"{found.requests} requests answered, half of them pipelined, {found.errors} errors")
+    print(f"{rate:,.0f} requests/s by one Python client")
+    print(f"one at a time: p50 {result['p50_us']} µs, p99 {result['p99_us']} µs, client included")
+    print(f"{result['control_messages']} messages reached the control plane")
+    print("counters of the core:")
+    for name, count in result["counters"].items():
+        print(f"  {name:<24} {count:>10}")
+
+
+async def _interrupted() -> None:
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, done.set)
+    await done.wait()
