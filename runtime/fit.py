@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from .claim import Claims
 from .errors import MachineError, Problem
 from .layout import Layout
-from .machine import HUGE, Machine, show_cpus
+from .machine import HUGE, Machine
 from .plan import Plan, size_text
+from .system import show_cpus
 
 DRIVERS = ("kernel", "memory")
 """What this version has."""

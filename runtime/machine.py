@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import resource
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,17 +114,6 @@ def cpu_list(text: str) -> tuple[int, ...]:
         if match:
             cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(sorted(cpus))
-
-
-def show_cpus(cpus: Iterable[int]) -> str:
-    """(0, 1, 2, 5) as `0-2,5`."""
-    runs: list[list[int]] = []
-    for cpu in sorted(set(cpus)):
-        if runs and runs[-1][-1] == cpu - 1:
-            runs[-1] = [runs[-1][0], cpu]
-        else:
-            runs.append([cpu])
-    return ",".join("-".join(map(str, run)) for run in runs) or "none"
 
 
 def _memory(root: Path) -> tuple[int | None, int | None]:

@@ -11,8 +11,8 @@ from splitplane.runtime.machine import (
     cpu_quota,
     memory_limit,
     read_machine,
-    show_cpus,
 )
+from splitplane.runtime.system import show_cpus
 
 
 @given(st.sets(st.integers(0, 300)))

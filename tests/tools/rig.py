@@ -87,7 +87,9 @@ def handlers(tmp_path_factory: pytest.TempPathFactory) -> Handlers:
 class Rig:
     """A core over an arena of its own, with actors written in C; `transport` is attached last, by the test."""
 
-    def __init__(self, handlers: Handlers, memory: Any = None, adopt: bool = False, **sizes: int) -> None:
+    def __init__(
+        self, handlers: Handlers, memory: Any = None, adopt: bool = False, **sizes: int
+    ) -> None:
         from splitplane.dataplane.native import check, ffi, lib
 
         self.ffi, self.lib, self.check = ffi, lib, check
@@ -112,7 +114,13 @@ class Rig:
         self.core = core[0]
         self.detach: Callable[[], None] | None = None
 
-    def actor(self, descriptor: int = -1, port: int = 0, names: dict[str, str] | None = None, **limits: int) -> Any:
+    def actor(
+        self,
+        descriptor: int = -1,
+        port: int = 0,
+        names: dict[str, str] | None = None,
+        **limits: int,
+    ) -> Any:
         """Another listener; `names`: handler -> C function. Returns the struct actor."""
         actor = self.lib.core_listen(self.core, port, descriptor)
         assert actor
