@@ -28,7 +28,8 @@ struct poller {
     uint64_t signals;
     pthread_t thread;
     struct ring *rings[POLLER_RINGS];
-    struct ring *wanted[POLLER_RINGS]; /* written by the event loop while not parked */
+    uint8_t muted[POLLER_RINGS]; /* written by the event loop, as all below */
+    struct ring *wanted[POLLER_RINGS];
     uint32_t wanted_cells[POLLER_RINGS];
 };
 
@@ -49,7 +50,7 @@ static void pause_cpu(void) {
 /* Whether the event loop has something to do: a message, or room it waits for. */
 static int look(struct poller *poller) {
     for (uint32_t i = 0; i < poller->count; i++) {
-        if (ring_ready(poller->rings[i])) {
+        if (!__atomic_load_n(&poller->muted[i], __ATOMIC_RELAXED) && ring_ready(poller->rings[i])) {
             return 1;
         }
     }
@@ -153,6 +154,10 @@ int poller_park(struct poller *poller) {
 
 void poller_unpark(struct poller *poller) {
     take_parked(poller);
+}
+
+void poller_mute(struct poller *poller, uint32_t ring, int mute) {
+    __atomic_store_n(&poller->muted[ring], mute != 0, __ATOMIC_RELAXED);
 }
 
 void poller_want(struct poller *poller, uint32_t slot, struct ring *ring, uint32_t cells) {

@@ -20,6 +20,8 @@ int poller_start(struct ring **rings, uint32_t count, int descriptor, int64_t sp
 int poller_park(struct poller *poller);
 /* Event loop, when the descriptor became readable or it looks at the rings of its own accord. */
 void poller_unpark(struct poller *poller);
+/* Event loop, unparked: don't wake me for ring number `ring` of those watched: I can't take its messages now. */
+void poller_mute(struct poller *poller, uint32_t ring, int mute);
 /* Event loop, unparked: wake me also when the ring we produce into, always the same for this slot (0 to 63), has room
  * for `cells`; 0 = no more. */
 void poller_want(struct poller *poller, uint32_t slot, struct ring *ring, uint32_t cells);

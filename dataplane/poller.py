@@ -1,5 +1,6 @@
 """The polling thread that wakes asyncio when a ring to the control plane has a message (controlplane/poller.c)."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -30,9 +31,7 @@ class Poller:
         pointers = ffi.new("struct ring *[]", [ring.pointer for ring in self._rings])
         try:
             check(
-                lib.poller_start(
-                    pointers, len(self._rings), self._descriptor, spin, sleep, made
-                ),
+                lib.poller_start(pointers, len(self._rings), self._descriptor, spin, sleep, made),
                 "the polling thread",
             )
         except OSError:
@@ -54,12 +53,17 @@ class Poller:
         return bool(lib.poller_park(self._poller))
 
     def unpark(self) -> None:
-        """The event loop is at work again. Clears `fileno()`."""
+        """The event loop is at work again."""
         lib.poller_unpark(self._poller)
-        try:
+
+    def clear(self) -> None:
+        """`fileno()` was readable: makes it unreadable again."""
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._descriptor)
-        except BlockingIOError:
-            pass
+
+    def mute(self, number: int, mute: bool) -> None:
+        """Whether messages in the ring of that number, in the order given, are no reason to wake anybody."""
+        lib.poller_mute(self._poller, number, mute)
 
     def want(self, slot: int, ring: Ring, cells: int) -> None:
         """While unparked: be woken also when `ring`, always the same for `slot`, has room for `cells`; 0 = no more."""

@@ -69,7 +69,8 @@ class Run(NamedTuple):
     tag: int
     length: int
     """Bytes of each."""
-    count: int
+    many: int
+    """How many messages."""
     data: bytes
 
 

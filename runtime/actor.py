@@ -233,8 +233,8 @@ class Sender:
         """The number of the core in the layout."""
         raise NotImplementedError
 
-    async def tell(self, message: Message) -> None:
-        """Sends `message` to the actor that sent; waits while its mailbox is full."""
+    def tell(self, message: Message) -> Awaitable[None]:
+        """Sends `message` to the actor that sent; `await` waits while its mailbox is full."""
         raise NotImplementedError
 
     async def ask(self, request: Request[R], *, timeout: float = 5.0) -> R:

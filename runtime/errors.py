@@ -79,3 +79,7 @@ class ActorError(SplitplaneError):
 
 class StartError(SplitplaneError):
     """The runtime could not start or replace a process."""
+
+
+class AskError(SplitplaneError):
+    """An ask can't be answered: no actor of that core takes the request, or its handler failed."""

@@ -1,0 +1,257 @@
+"""What the control plane tells and asks data actors: `runtime["web"].tell(m)`, `await runtime["web"][0].ask(r)`.
+
+Messages to one core keep their order. Whatever does not fit its ring waits here, bounded, until there is room.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from ..dataplane.ring import ASK, EVERY_LISTENER, PAYLOAD, TAG_BITS, TELL, Ring
+from ..runtime.actor import Sender
+from ..runtime.errors import AskError
+from ..runtime.fixed import Fixed
+from ..runtime.message import Message, Request, reply_of
+from ..runtime.schema import Schema
+
+R = TypeVar("R", bound=Fixed)
+
+WAITING_MAX = 4096
+"""Messages that may wait for one core's ring; one more raises QueueFull."""
+ASKS_MAX = 65_536
+"""Asks that one core may have unanswered."""
+
+
+class _Done:
+    """An awaitable that is through already; the same one for everybody, because telling must be cheap."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()
+
+
+class _Letter(NamedTuple):
+    """A message that waits for room."""
+
+    number: int
+    payload: bytes
+    kind: int
+    target: int
+    tag: int
+    sent: asyncio.Future[None]
+
+
+class CorePeer:
+    """One core, as the control plane reaches it. Used in the service's own event loop only (ring.h: one producer).
+
+    Attributes: `core_id`; since the start `told`, `asked`, `waited` (found the ring full) and `late` (replies after
+    their deadline, dropped).
+    """
+
+    def __init__(
+        self,
+        core_id: int,
+        ring: Ring,
+        schema: Schema,
+        want: Callable[[int, Ring, int], None],
+        read_on: Callable[[], None],
+    ) -> None:
+        """`want(core_id, ring, cells)` has `flush` called when the ring has room for so many; 0 cells = no more.
+
+        `read_on()` has the core's ring read even if a mailbox is full (`held`), because somebody asks.
+        """
+        self.core_id = core_id
+        self.held = False
+        self.told = self.asked = self.waited = self.late = 0
+        self._ring, self._schema, self._want, self._read_on = ring, schema, want, read_on
+        self._letters: deque[_Letter] = deque()
+        self._asks: dict[int, tuple[asyncio.Future[Fixed], type[Fixed], str]] = {}
+        self._next_tag = 1
+        self._thread = threading.get_ident()
+        self._closed = ""
+
+    @property
+    def asks(self) -> int:
+        """How many asks wait for their reply."""
+        return len(self._asks)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for room in the ring."""
+        return len(self._letters)
+
+    def tell(self, message: Message, *, target: int = EVERY_LISTENER) -> Awaitable[None]:
+        """Sends `message` to the core's actors that take it; `target` names one listener.
+
+        It is sent at once, or queued in order when the ring is full: then awaiting the result waits for room.
+        asyncio.QueueFull if WAITING_MAX wait already, ActorError for a type that no actor of the layout takes.
+        """
+        self.told += 1
+        return self._send(message, TELL, target, 0)
+
+    async def ask(
+        self, request: Request[R], *, timeout: float = 5.0, target: int = EVERY_LISTENER
+    ) -> R:
+        """Sends `request` and returns the reply of the core's actor that takes it.
+
+        TimeoutError after `timeout` seconds; AskError if no actor there takes it, or its handler failed.
+        """
+        reply = reply_of(type(request))
+        name = type(request).__qualname__
+        if reply is None:
+            raise TypeError(f"{name} is a plain Message: only a Request has a reply; tell it")
+        if len(self._asks) >= ASKS_MAX:
+            raise asyncio.QueueFull(f"{ASKS_MAX} asks to core {self.core_id} have no reply yet")
+        future: asyncio.Future[Fixed] = asyncio.get_running_loop().create_future()
+        tag = self._tag()
+        self._asks[tag] = future, reply, name
+        self.asked += 1
+        if self.held:
+            self._read_on()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._send(request, ASK, target, tag)
+                return await future  # type: ignore[return-value]
+        except TimeoutError:
+            text = f"core {self.core_id} did not answer {name} within {timeout:g} s"
+            raise TimeoutError(text) from None
+        finally:
+            del self._asks[tag]
+
+    def replied(self, tag: int, number: int, payload: bytes) -> None:
+        """A REPLY came."""
+        found = self._asks.get(tag)
+        if found is None or found[0].done():
+            self.late += 1
+            return
+        future, reply, name = found
+        if number and len(payload) == reply.dtype().itemsize:
+            future.set_result(reply.from_bytes(payload))
+        else:
+            why = "no actor there takes it, or its handler failed"
+            future.set_exception(AskError(f"core {self.core_id} could not answer {name}: {why}"))
+
+    def flush(self) -> None:
+        """There may be room: sends what waits, in order."""
+        if not self._letters:
+            return
+        while self._letters:
+            letter = self._letters[0]
+            if not letter.sent.cancelled():
+                if not self._put(letter):
+                    self._want(self.core_id, self._ring, -(-len(letter.payload) // PAYLOAD) or 1)
+                    return
+                letter.sent.set_result(None)
+            self._letters.popleft()
+        self._want(self.core_id, self._ring, 0)
+
+    def close(self, why: str) -> None:
+        """Whoever waits, and whoever comes later, gets a RuntimeError that says `why`."""
+        self._closed = why
+        for letter in self._letters:
+            _fail(letter.sent, why)
+        self._letters.clear()
+        for future, _, _ in self._asks.values():
+            _fail(future, why)
+
+    def _send(self, message: Message, kind: int, target: int, tag: int) -> Awaitable[None]:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "tell and ask belong to the runtime's event loop: call_soon_threadsafe"
+            )
+        if self._closed:
+            raise RuntimeError(self._closed)
+        number, payload = self._schema.number(type(message)), message.to_bytes()
+        if not self._letters and self._ring.put(number, payload, kind=kind, target=target, tag=tag):
+            return _DONE
+        if len(self._letters) >= WAITING_MAX:
+            text = f"{WAITING_MAX} messages wait for core {self.core_id} already: await each tell"
+            raise asyncio.QueueFull(text)
+        self.waited += 1
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sent.add_done_callback(_seen)  # nobody need await a tell
+        self._letters.append(_Letter(number, payload, kind, target, tag, sent))
+        if len(self._letters) == 1:
+            self.flush()
+        return sent
+
+    def _put(self, letter: _Letter) -> bool:
+        return self._ring.put(
+            letter.number, letter.payload, kind=letter.kind, target=letter.target, tag=letter.tag
+        )
+
+    def _tag(self) -> int:
+        """One that no ask waits under; 0 is none."""
+        while self._next_tag in self._asks:
+            self._next_tag = self._next_tag % ((1 << TAG_BITS) - 1) + 1
+        tag = self._next_tag
+        self._next_tag = tag % ((1 << TAG_BITS) - 1) + 1
+        return tag
+
+
+class CoreSender(Sender):
+    """The data actor that told a control actor something: one listener of one core."""
+
+    __slots__ = ("_peer", "_target")
+
+    def __init__(self, peer: CorePeer, tag: int) -> None:
+        """`tag`: what its message carried, its listener + 1."""
+        self._peer = peer
+        self._target = tag - 1 if tag else EVERY_LISTENER
+
+    @property
+    def core_id(self) -> int:
+        """The number of the core in the layout."""
+        return self._peer.core_id
+
+    def tell(self, message: Message) -> Awaitable[None]:
+        """Sends `message` to the actor that sent; awaiting it waits while the ring is full."""
+        return self._peer.tell(message, target=self._target)
+
+    async def ask(self, request: Request[R], *, timeout: float = 5.0) -> R:
+        """Sends `request` to the actor that sent and returns its reply. TimeoutError after `timeout` seconds."""
+        return await self._peer.ask(request, timeout=timeout, target=self._target)
+
+
+class GroupPeer(Sequence[CorePeer]):
+    """The cores of a group: `group[0]` is its first core."""
+
+    def __init__(self, name: str, cores: Sequence[CorePeer]) -> None:
+        self.name = name
+        self._cores = tuple(cores)
+
+    def tell(self, message: Message) -> Awaitable[None]:
+        """Sends `message` to each core of the group; awaiting it waits until all have room for it."""
+        waits = [wait for core in self._cores if (wait := core.tell(message)) is not _DONE]
+        return asyncio.gather(*waits, return_exceptions=False) if waits else _DONE  # type: ignore[return-value]
+
+    async def ask(self, request: Request[R], *, timeout: float = 5.0) -> list[R]:
+        """Asks all cores of the group at once; the replies in their order. Errors as for one core."""
+        asks = [core.ask(request, timeout=timeout) for core in self._cores]
+        return list(await asyncio.gather(*asks))
+
+    def __getitem__(self, place: int) -> CorePeer:  # type: ignore[override]
+        return self._cores[place]
+
+    def __iter__(self) -> Iterator[CorePeer]:
+        return iter(self._cores)
+
+    def __len__(self) -> int:
+        return len(self._cores)
+
+
+def _seen(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _fail(future: asyncio.Future[Any], why: str) -> None:
+    if not future.done():
+        future.set_exception(RuntimeError(why))

@@ -1,0 +1,280 @@
+"""The control plane's service: takes what the cores send out of their rings, in batches, and gives it to the mailboxes,
+to whoever asked, or, for faults, to the log. Runs in one asyncio event loop; the poller wakes it.
+"""
+
+import asyncio
+import contextlib
+import typing
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..dataplane.fault_event import EVENT_FAULT, FaultEvent
+from ..dataplane.poller import Poller
+from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
+from ..runtime.actor import ControlActor
+from ..runtime.config import Config, config_of
+from ..runtime.errors import ActorError, Problem
+from ..runtime.imports import Actors, data_listeners
+from ..runtime.layout import Layout
+from ..runtime.mesh import CONTROL, Mesh
+from ..runtime.schema import Schema
+from .faults import FaultLog, Locate
+from .mailbox import Mailbox
+from .peer import CorePeer, CoreSender, GroupPeer
+
+RUNS_A_TURN = 16
+"""Runs (of up to 256 messages) taken from one ring before the next ring, and the rest of asyncio, get their turn."""
+
+
+class Inbox:
+    """One core's ring to the control plane, and what of it a full mailbox holds back."""
+
+    __slots__ = ("held", "number", "peer", "ring")
+
+    def __init__(self, number: int, ring: Ring, peer: CorePeer) -> None:
+        self.number, self.ring, self.peer = number, ring, peer
+        self.held: Run | None = None
+
+
+class Service:
+    """Everything between the rings and the control actors.
+
+    Attributes: `mailboxes` in the order of the layout, `cores` (a CorePeer each, by number), and since the start
+    `taken` (messages out of the rings) and `faults` (handlers' failures told by the cores).
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        schema: Schema,
+        *,
+        actors: Mapping[str, tuple[ControlActor, int]],
+        groups: Mapping[str, Iterable[int]],
+        listeners: Sequence[type] = (),
+        locate: Locate | None = None,
+    ) -> None:
+        """Nothing runs before `start`.
+
+        `actors`: control actors by name, each with its mailbox's limit in messages, in the order of the layout;
+        `groups`: numbers of the cores by group; `listeners`: data actors by number (struct actor.number);
+        `locate`: finds file and line of a fault that the core could not place.
+        """
+        import structlog
+
+        self._log = structlog.get_logger("splitplane")
+        self._schema = schema
+        self._actors = dict(actors)
+        self._inboxes: list[Inbox] = []
+        self._mesh = mesh
+        self._poller: Poller | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._turn_due = False
+        self._groups = {name: tuple(numbers) for name, numbers in groups.items()}
+        self._unknown_mailboxes = 0
+        self._fault_log = FaultLog(self._log, schema, listeners, locate)
+        self.mailboxes: list[Mailbox] = []
+        self.cores: list[CorePeer] = []
+        self.taken = 0
+
+    @property
+    def faults(self) -> int:
+        """Handlers' failures that the cores told of."""
+        return self._fault_log.faults
+
+    def group(self, name: str) -> GroupPeer:
+        """The cores of a group. KeyError, naming those there are, if there is none of that name."""
+        if name not in self._groups:
+            raise KeyError(f"no group {name}: this layout has {', '.join(self._groups)}")
+        return GroupPeer(name, [self.cores[number] for number in self._groups[name]])
+
+    async def start(self) -> None:
+        """Starts the actors (`on_start`, whose error passes through), then begins to take messages."""
+        loop = asyncio.get_running_loop()
+        for number in range(self._mesh.cores):
+            out = self._mesh.ring(CONTROL, number)
+            peer = CorePeer(number, out, self._schema, self._want, self._soon)
+            self.cores.append(peer)
+            self._inboxes.append(Inbox(number, self._mesh.ring(number, CONTROL), peer))
+        for number, (name, (actor, limit)) in enumerate(self._actors.items()):
+            self.mailboxes.append(Mailbox(number, name, actor, limit, self._schema, self._log))
+        self._poller = Poller([inbox.ring for inbox in self._inboxes])
+        try:
+            for mailbox in self.mailboxes:
+                await mailbox.actor.on_start()
+        except BaseException:
+            self._poller.stop()
+            raise
+        for mailbox in self.mailboxes:
+            task = loop.create_task(mailbox.serve(), name=f"splitplane mailbox {mailbox.name}")
+            self._tasks.append(task)
+        loop.add_reader(self._poller.fileno(), self._signalled)
+        self._soon()
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """Takes what is left in the rings, gives the actors `timeout` seconds to finish, calls their `on_stop`."""
+        if self._poller is None:
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while loop.time() < end and (
+            self._take_all() or any(inbox.held for inbox in self._inboxes)
+        ):
+            await asyncio.sleep(0.001)
+        loop.remove_reader(self._poller.fileno())
+        poller, self._poller = self._poller, None
+        poller.stop()
+        for mailbox in self.mailboxes:
+            mailbox.close()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=max(0.0, end - loop.time()))
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for mailbox in self.mailboxes:
+            if mailbox.waiting:
+                self._log.warning("messages_lost", mailbox=mailbox.name, count=mailbox.waiting)
+            try:
+                await mailbox.actor.on_stop()
+            except Exception:
+                self._log.exception("actor_error", mailbox=mailbox.name, handler="on_stop")
+        for peer in self.cores:
+            peer.close("the runtime has stopped")
+
+    def counters(self) -> dict[str, int]:
+        """Sums over mailboxes and cores, by name."""
+        return {
+            "messages_taken": self.taken,
+            "messages_handled": sum(mailbox.handled for mailbox in self.mailboxes),
+            "messages_failed": sum(mailbox.failed for mailbox in self.mailboxes),
+            "messages_unknown": sum(mailbox.unknown for mailbox in self.mailboxes)
+            + self._unknown_mailboxes,
+            "told": sum(peer.told for peer in self.cores),
+            "tells_waited": sum(peer.waited for peer in self.cores),
+            "asked": sum(peer.asked for peer in self.cores),
+            "replies_late": sum(peer.late for peer in self.cores),
+            "faults": self.faults,
+            "wakeups": self._poller.signals if self._poller else 0,
+        }
+
+    def _want(self, number: int, ring: Ring, cells: int) -> None:
+        if self._poller is not None:
+            self._poller.unpark()
+            self._poller.want(number, ring, cells)
+            self._soon()
+
+    def _signalled(self) -> None:
+        if self._poller is not None:
+            self._poller.clear()
+            self._turn()
+
+    def _soon(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Takes messages, sends what waited for room, and parks when there is no more of either."""
+        self._turn_due = False
+        if self._poller is None:
+            return
+        self._poller.unpark()
+        more = self._take_all()
+        for peer in self.cores:
+            if peer.waiting:
+                peer.flush()
+        if more or not self._poller.park():
+            self._soon()
+
+    def _take_all(self) -> bool:
+        """A bounded number of messages from every ring; whether there may be more to take now."""
+        more = False
+        for inbox in self._inboxes:
+            more |= self._take(inbox)
+        return more
+
+    def _take(self, inbox: Inbox) -> bool:
+        if inbox.held is not None and not self._deliver(inbox, inbox.held):
+            return False
+        for _ in range(RUNS_A_TURN):
+            run = inbox.ring.get_run()
+            if run is None:
+                return False
+            inbox.ring.advance()
+            self.taken += run.many
+            if not self._deliver(inbox, run):
+                return False
+        return True
+
+    def _deliver(self, inbox: Inbox, run: Run) -> bool:
+        """False if a mailbox is full: what is left of the run is held, and the ring left alone until there is room."""
+        if run.kind == REPLY:
+            inbox.peer.replied(run.tag, run.type, run.data)
+        elif run.kind == EVENT and run.type == EVENT_FAULT:
+            for start in range(0, len(run.data), run.length):
+                event = FaultEvent.from_bytes(run.data[start : start + run.length])
+                self._fault_log.told(inbox.number, event)
+        elif run.kind == TELL and run.target < len(self.mailboxes):
+            return self._post(inbox, run)
+        else:
+            self._unknown_mailboxes += run.many
+        return True
+
+    def _post(self, inbox: Inbox, run: Run) -> bool:
+        mailbox = self.mailboxes[run.target]
+        # Behind a full mailbox's messages may lie the reply that its actor waits for: while somebody asks this core,
+        # its ring is read on, and the mailbox may grow by what the ring can hold.
+        beyond = inbox.ring.cells if inbox.peer.asks else 0
+        rest = mailbox.offer(run, CoreSender(inbox.peer, run.tag), beyond)
+        held, inbox.held = inbox.held, rest
+        if self._poller is not None and (rest is None) != (held is None):
+            self._poller.mute(inbox.number, rest is not None)
+        inbox.peer.held = rest is not None
+        if rest is not None:
+            mailbox.on_room = self._soon
+        return rest is None
+
+
+@contextlib.asynccontextmanager
+async def running(service: Service) -> AsyncIterator[Service]:
+    """Starts the service and stops it at the end, as an `async with`."""
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+def service_of(
+    layout: Layout, actors: Actors, mesh: Mesh, schema: Schema, *, locate: Locate | None = None
+) -> Service:
+    """The service of a layout whose actors are imported. ActorError if a control actor's config does not fit it."""
+    groups: dict[str, list[int]] = {}
+    for number, group, _ in layout.cores:
+        groups.setdefault(group, []).append(number)
+    return Service(
+        mesh,
+        schema,
+        actors={
+            name: (control_actor(actors.control[name], control.config), control.mailbox)
+            for name, control in layout.control.items()
+        },
+        groups=groups,
+        listeners=[actors.data[group, number] for group, number, _ in data_listeners(layout)],
+        locate=locate,
+    )
+
+
+def control_actor(cls: type[ControlActor], values: Mapping[str, Any]) -> ControlActor:
+    """One of that class, its `config` filled if it declares one (`config: Settings`, a Config).
+
+    ActorError, with a problem for each key that is wrong or that nobody declares.
+    """
+    actor = cls()
+    wanted = typing.get_type_hints(cls).get("config")
+    if isinstance(wanted, type) and issubclass(wanted, Config):
+        actor.config = config_of(wanted, values)  # type: ignore[attr-defined]
+    elif values:
+        text = f"{cls.__qualname__} declares no config"
+        remedy = f"drop the key, or write config: Settings in {cls.__qualname__}"
+        raise ActorError([Problem("", text, name, values[name], remedy) for name in values])
+    return actor
