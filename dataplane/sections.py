@@ -52,3 +52,16 @@ def arena_plan(config: ArenaConfig) -> ArenaPlan:
         if name != "SECTION_COUNT"
     }
     return ArenaPlan(int(header.bytes), sections)
+
+
+def arena_format(memory: Any, header: Any) -> None:
+    """Makes an arena of zeroed `memory`, as arena_header planned it, with random keys of its own. Raises OSError."""
+    check(lib.arena_format(ffi.from_buffer(memory, require_writable=True), header), "arena")
+
+
+def arena_read(memory: Any) -> tuple[int, int, int]:
+    """(0 or -errno as arena_check says it, core number, layout hash) of whatever lies in `memory`."""
+    base = ffi.from_buffer(memory)
+    header = ffi.cast("struct arena_header *", base)
+    error = lib.arena_check(base, len(base), header.layout_hash)
+    return int(error), int(header.core_id), int(header.layout_hash)
