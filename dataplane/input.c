@@ -1,0 +1,248 @@
+/* A burst of frames: checked layer by layer, each drop counted by its reason; ARP and echo answered; TCP segments
+ * looked up together and handed on. Owned by the core. Knows nothing of what a segment does. */
+#include "stats.h"
+#include "table.h"
+#include "tcp_inside.h"
+#include "time_wait.h"
+
+_Static_assert((int)TABLE_BURST >= (int)NIC_BURST, "one look-up a burst");
+
+struct burst {
+    struct segment segments[NIC_BURST];
+    struct flow flows[NIC_BURST];
+    uint32_t hashes[NIC_BURST], found[NIC_BURST];
+    uint32_t count;
+};
+
+static void drop(struct core *core, enum counter reason) {
+    core->counters[reason]++;
+}
+
+static int answerable(const struct core *core, const uint8_t *address) {
+    /* Not ourselves, "this network", loopback, multicast, or broadcast (RFC 1122 section 3.2.1.3). */
+    return memcmp(address, &core->config.local_address, 4) != 0 && address[0] != 0 && address[0] != 127 &&
+           address[0] < 224;
+}
+
+static void input_arp(struct core *core, const struct frame *frame) {
+    const uint8_t *arp = frame->data + ETHERNET_HEADER;
+    if (frame->length < ETHERNET_HEADER + ARP_BYTES) {
+        drop(core, COUNTER_DROP_TRUNCATED);
+        return;
+    }
+    if (wire_get16(arp + ARP_HARDWARE) != 1 || wire_get16(arp + ARP_PROTOCOL) != TYPE_IPV4 ||
+        wire_get16(arp + ARP_LENGTHS) != 0x0604 || wire_get16(arp + ARP_OPERATION) != ARP_REQUEST ||
+        memcmp(arp + ARP_TARGET_IP, &core->config.local_address, 4) != 0) {
+        drop(core, COUNTER_DROP_ARP);
+        return;
+    }
+    uint8_t *out = frame_take(core);
+    if (!out) {
+        return;
+    }
+    uint8_t *reply = out + ETHERNET_HEADER;
+    memcpy(out + ETHERNET_DESTINATION, arp + ARP_SENDER_MAC, 6);
+    memcpy(out + ETHERNET_SOURCE, core->nic->address, 6);
+    wire_put16(out + ETHERNET_TYPE, TYPE_ARP);
+    memcpy(reply, arp, ARP_OPERATION);
+    wire_put16(reply + ARP_OPERATION, ARP_REPLY);
+    memcpy(reply + ARP_SENDER_MAC, core->nic->address, 6);
+    memcpy(reply + ARP_SENDER_IP, &core->config.local_address, 4);
+    memcpy(reply + ARP_TARGET_MAC, arp + ARP_SENDER_MAC, 10); /* and its address */
+    frame_put(core, ETHERNET_HEADER + ARP_BYTES);
+    core->counters[COUNTER_ARP_REPLIES]++;
+}
+
+static void input_icmp(struct core *core, const struct frame *frame, uint32_t header, uint32_t total) {
+    const uint8_t *ip = frame->data + ETHERNET_HEADER, *icmp = ip + header;
+    uint32_t length = total - header;
+    if (length < ICMP_HEADER || icmp[ICMP_TYPE] != ICMP_ECHO || icmp[ICMP_CODE] != 0 ||
+        wire_fold(wire_sum(icmp, length, 0)) != 0xffff) {
+        drop(core, COUNTER_DROP_ICMP);
+        return;
+    }
+    uint8_t *out = frame_take(core);
+    if (!out) {
+        return;
+    }
+    uint8_t *reply = out + ETHERNET_HEADER;
+    memcpy(out + ETHERNET_DESTINATION, frame->data + ETHERNET_SOURCE, 6);
+    memcpy(out + ETHERNET_SOURCE, core->nic->address, 6);
+    wire_put16(out + ETHERNET_TYPE, TYPE_IPV4);
+    memcpy(reply, ip, IP_HEADER);
+    reply[IP_VERSION_LENGTH] = 0x45; /* options aren't echoed */
+    wire_put16(reply + IP_TOTAL, IP_HEADER + length);
+    reply[IP_TTL] = 64;
+    memcpy(reply + IP_SOURCE, ip + IP_DESTINATION, 4);
+    memcpy(reply + IP_DESTINATION, ip + IP_SOURCE, 4);
+    wire_put16(reply + IP_CHECKSUM, 0);
+    wire_put_sum(reply + IP_CHECKSUM, wire_sum(reply, IP_HEADER, 0));
+    memcpy(reply + IP_HEADER, icmp, length);
+    reply[IP_HEADER + ICMP_TYPE] = ICMP_ECHO_REPLY;
+    wire_adjust(reply + IP_HEADER + ICMP_CHECKSUM, ICMP_ECHO << 8, ICMP_ECHO_REPLY << 8);
+    frame_put(core, ETHERNET_HEADER + IP_HEADER + length);
+    core->counters[COUNTER_ICMP_REPLIES]++;
+}
+
+static int checksum_good(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length) {
+    uint64_t pseudo = wire_pseudo(ip, length);
+    if (wire_fold(wire_sum(tcp, length, pseudo)) == 0xffff) {
+        return 1;
+    }
+    /* A sender on the same machine may leave the sum to hardware that isn't there: then it is the pseudo-header's. */
+    uint16_t partial = wire_fold(pseudo), stored;
+    memcpy(&stored, tcp + TCP_CHECKSUM, 2);
+    if (!tcp_of(core)->limits.partial_checksums || stored != partial) {
+        return 0;
+    }
+    core->counters[COUNTER_PARTIAL_CHECKSUM]++;
+    return 1;
+}
+
+static enum counter read_tcp(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length,
+                             struct segment *segment) {
+    if (length < TCP_HEADER) {
+        return COUNTER_DROP_TCP_HEADER;
+    }
+    uint32_t header = (uint32_t)(tcp[TCP_OFFSET] >> 4) * 4;
+    if (header < TCP_HEADER || header > length) {
+        return COUNTER_DROP_TCP_HEADER;
+    }
+    if (!checksum_good(core, ip, tcp, length)) {
+        return COUNTER_DROP_TCP_CHECKSUM;
+    }
+    uint8_t flags = tcp[TCP_FLAGS];
+    if (!(flags & (TCP_SYN | TCP_RST | TCP_ACK)) || ((flags & TCP_SYN) && (flags & (TCP_FIN | TCP_RST)))) {
+        return COUNTER_DROP_TCP_FLAGS;
+    }
+    if (options_read(tcp + TCP_HEADER, header - TCP_HEADER, segment) != 0) {
+        return COUNTER_DROP_TCP_OPTIONS;
+    }
+    segment->data = tcp + header;
+    segment->length = length - header;
+    segment->seq = wire_get32(tcp + TCP_SEQUENCE);
+    segment->ack = wire_get32(tcp + TCP_ACKNOWLEDGEMENT);
+    segment->window = wire_get16(tcp + TCP_WINDOW);
+    segment->flags = flags;
+    return COUNTER_TURNS; /* no reason to drop it */
+}
+
+static void input_tcp(struct core *core, const struct frame *frame, uint32_t header, uint32_t total,
+                      struct burst *burst) {
+    const uint8_t *ip = frame->data + ETHERNET_HEADER, *tcp = ip + header;
+    struct segment *segment = &burst->segments[burst->count];
+    enum counter reason = read_tcp(core, ip, tcp, total - header, segment);
+    if (reason != COUNTER_TURNS) {
+        drop(core, reason);
+        return;
+    }
+    struct flow *flow = &burst->flows[burst->count++];
+    memcpy(&flow->local_address, ip + IP_DESTINATION, 4);
+    memcpy(&flow->remote_address, ip + IP_SOURCE, 4);
+    memcpy(&flow->local_port, tcp + TCP_DESTINATION, 2);
+    memcpy(&flow->remote_port, tcp + TCP_SOURCE, 2);
+    segment->source = frame->data + ETHERNET_SOURCE;
+}
+
+static enum counter check_ip(struct core *core, const struct frame *frame) {
+    const uint8_t *ip = frame->data + ETHERNET_HEADER;
+    uint32_t room = frame->length - ETHERNET_HEADER;
+    if (room < IP_HEADER) {
+        return COUNTER_DROP_TRUNCATED;
+    }
+    if (ip[IP_VERSION_LENGTH] >> 4 != 4) {
+        return COUNTER_DROP_IP_VERSION;
+    }
+    uint32_t header = (ip[IP_VERSION_LENGTH] & 15u) * 4, total = wire_get16(ip + IP_TOTAL);
+    if (header < IP_HEADER || total < header) {
+        return COUNTER_DROP_IP_HEADER;
+    }
+    if (total > room) {
+        return COUNTER_DROP_TRUNCATED;
+    }
+    if (total > core->config.mtu) {
+        return COUNTER_DROP_TOO_LONG;
+    }
+    if (wire_fold(wire_sum(ip, header, 0)) != 0xffff) {
+        return COUNTER_DROP_IP_CHECKSUM;
+    }
+    if (memcmp(ip + IP_DESTINATION, &core->config.local_address, 4) != 0) {
+        return COUNTER_DROP_NOT_OURS;
+    }
+    if (!answerable(core, ip + IP_SOURCE)) {
+        return COUNTER_DROP_IP_HEADER;
+    }
+    return wire_get16(ip + IP_FRAGMENT) & IP_FRAGMENT_MASK ? COUNTER_DROP_IP_FRAGMENT : COUNTER_TURNS;
+}
+
+static void input_ip(struct core *core, const struct frame *frame, struct burst *burst) {
+    const uint8_t *ip = frame->data + ETHERNET_HEADER;
+    enum counter reason = check_ip(core, frame);
+    if (reason != COUNTER_TURNS) {
+        drop(core, reason);
+        return;
+    }
+    uint32_t header = (ip[IP_VERSION_LENGTH] & 15u) * 4, total = wire_get16(ip + IP_TOTAL);
+    if (ip[IP_PROTOCOL] == PROTOCOL_TCP) {
+        input_tcp(core, frame, header, total, burst);
+    } else if (ip[IP_PROTOCOL] == PROTOCOL_ICMP) {
+        input_icmp(core, frame, header, total);
+    } else {
+        drop(core, COUNTER_DROP_IP_PROTOCOL);
+    }
+}
+
+static void input_frame(struct core *core, const struct frame *frame, struct burst *burst) {
+    static const uint8_t everyone[6] = {255, 255, 255, 255, 255, 255};
+    core->counters[COUNTER_RX_FRAMES]++;
+    core->counters[COUNTER_RX_BYTES] += frame->length;
+    if (frame->length < ETHERNET_HEADER) {
+        drop(core, COUNTER_DROP_TRUNCATED);
+        return;
+    }
+    uint16_t type = wire_get16(frame->data + ETHERNET_TYPE);
+    int for_us = memcmp(frame->data + ETHERNET_DESTINATION, core->nic->address, 6) == 0;
+    int for_all = type == TYPE_ARP && memcmp(frame->data + ETHERNET_DESTINATION, everyone, 6) == 0;
+    if (!for_us && !for_all) {
+        drop(core, COUNTER_DROP_NOT_OURS);
+    } else if (type == TYPE_IPV4) {
+        input_ip(core, frame, burst);
+    } else if (type == TYPE_ARP) {
+        input_arp(core, frame);
+    } else {
+        drop(core, type == TYPE_VLAN || type == TYPE_SERVICE ? COUNTER_DROP_VLAN : COUNTER_DROP_ETHERTYPE);
+    }
+}
+
+static void input_segments(struct core *core, struct burst *burst) {
+    table_find(core, burst->flows, burst->hashes, burst->found, burst->count);
+    uint32_t epoch = core->state->epoch;
+    for (uint32_t i = 0; i < burst->count; i++) {
+        const struct flow *flow = &burst->flows[i];
+        if (core->state->epoch != epoch) { /* an earlier segment opened a connection, perhaps this one's */
+            burst->found[i] = table_find_one(core, flow, burst->hashes[i]);
+        }
+        if (burst->found[i] == RECORD_NONE) {
+            open_no_connection(core, flow, burst->hashes[i], &burst->segments[i]);
+        } else {
+            tcp_input(core, burst->found[i], &burst->segments[i]);
+        }
+    }
+}
+
+uint32_t input_poll(struct core *core) {
+    struct frame frames[NIC_BURST];
+    struct burst burst;
+    burst.count = 0;
+    uint32_t count = core->nic->driver->rx_burst(core->nic, frames, NIC_BURST);
+    for (uint32_t i = 0; i < count; i++) {
+        input_frame(core, &frames[i], &burst);
+    }
+    if (burst.count) {
+        input_segments(core, &burst);
+    }
+    if (count) {
+        core->nic->driver->release(core->nic, frames, count);
+    }
+    return count;
+}

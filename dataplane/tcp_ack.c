@@ -1,0 +1,124 @@
+/* The sender's half of an incoming segment: what it acknowledges and the window it offers.
+ * RFC 9293 section 3.10.7.4 "fifth", RFC 5961 section 5.2, RFC 5681, 6582, 6298. Owned by the core. */
+#include "actor.h"
+#include "buffer.h"
+#include "stats.h"
+#include "stream.h"
+#include "tcp_inside.h"
+
+static uint8_t bit_length(uint32_t value) {
+    return value ? (uint8_t)(32 - __builtin_clz(value)) : 0;
+}
+
+void ack_window(struct core *core, struct record *record, const struct segment *segment) {
+    (void)core;
+    record->snd_wnd = (uint32_t)segment->window << (segment->flags & TCP_SYN ? 0 : record->snd_scale);
+    record->snd_wl1 = segment->seq;
+    record->snd_wl2 = segment->ack;
+    uint8_t bits = bit_length(record->snd_wnd);
+    record->snd_wnd_bits = bits > record->snd_wnd_bits ? bits : record->snd_wnd_bits;
+}
+
+static void sample(struct core *core, struct record *record, struct busy *busy) {
+    if (busy->rtt_start && seq_diff(record->snd_una, busy->rtt_seq) >= 0) {
+        rtt_sample(record, (uint32_t)(core->now / 1000) - busy->rtt_start);
+        busy->rtt_start = 0;
+    }
+    if (!busy->recovering) {
+        busy->rto = rtt_rto(record);
+    }
+}
+
+/* snd_una and the send buffer move together or not at all: the journal lets adoption finish it (tcp_adopt.c). */
+static void move_una(struct core *core, uint32_t index, uint32_t ack, uint32_t bytes) {
+    struct core_state *state = core->state;
+    state->ack_una = ack;
+    state->ack_left = stream_queued(core, index) - bytes;
+    __atomic_store_n(&state->ack_index, index, __ATOMIC_RELEASE); /* the journal is whole */
+    core->records[index].snd_una = ack;
+    if (bytes) {
+        stream_acknowledge(core, index, bytes);
+    }
+    __atomic_store_n(&state->ack_index, RECORD_NONE, __ATOMIC_RELEASE);
+}
+
+static void advance(struct core *core, uint32_t index, uint32_t ack) {
+    struct record *record = &core->records[index];
+    uint32_t acked = ack - record->snd_una;
+    int fin = record->flags & FLAG_FIN_SENT && ack == record->snd_nxt &&
+              (record->state == STATE_FIN_WAIT_1 || record->state == STATE_CLOSING || record->state == STATE_LAST_ACK);
+    move_una(core, index, ack, lesser(acked - (uint32_t)fin, stream_queued(core, index)));
+    struct busy *busy = busy_of(core, index);
+    if (busy) {
+        sample(core, record, busy);
+        busy->retransmits = 0;
+        if (seq_diff(busy->resend, ack) < 0) {
+            busy->resend = ack;
+        }
+        int again = congestion_acked(record, busy, acked);
+        busy->rto_deadline = ack == record->snd_nxt ? 0 : later(core, busy->rto);
+        if (again) {
+            tcp_retransmit_first(core, index);
+        }
+    }
+    if (fin) {
+        close_fin_acked(core, index);
+    }
+}
+
+/* RFC 5681 section 2, "duplicate acknowledgment". */
+static void duplicate(struct core *core, uint32_t index, const struct segment *segment, uint32_t old_window) {
+    struct record *record = &core->records[index];
+    struct busy *busy = busy_of(core, index);
+    if (!busy) {
+        return;
+    }
+    busy->retransmits = busy->persist_deadline ? 0 : busy->retransmits; /* a probe was answered */
+    if (segment->length || segment->flags & TCP_FIN || record->snd_una == record->snd_nxt ||
+        record->snd_wnd != old_window || !record->snd_wnd) {
+        return;
+    }
+    core->counters[COUNTER_DUPLICATE_ACKS]++;
+    if (congestion_duplicate(record, busy)) {
+        core->counters[COUNTER_FAST_RETRANSMITS]++;
+        tcp_retransmit_first(core, index);
+    }
+}
+
+/* The window opened after probes: what they carried may have been thrown away. */
+static void window_opened(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    struct busy *busy = busy_of(core, index);
+    if (busy && busy->persist_deadline) {
+        busy->persist_deadline = 0;
+        busy->persists = 0;
+        busy->resend = record->snd_una;
+    }
+}
+
+int ack_input(struct core *core, uint32_t index, const struct segment *segment) {
+    struct record *record = &core->records[index];
+    int64_t behind = seq_diff(record->snd_una, segment->ack);
+    if (seq_diff(segment->ack, record->snd_nxt) > 0 || behind > 1ll << record->snd_wnd_bits) {
+        core->counters[COUNTER_DROP_BAD_ACK]++;
+        tcp_challenge(core, index);
+        return 0;
+    }
+    if (behind > 0) {
+        return 1; /* an old ACK; its text may be new */
+    }
+    uint32_t old_window = record->snd_wnd;
+    int32_t newer = seq_diff(segment->seq, record->snd_wl1);
+    if (newer > 0 || (newer == 0 && seq_diff(segment->ack, record->snd_wl2) >= 0)) {
+        ack_window(core, record, segment);
+    }
+    if (behind < 0) {
+        advance(core, index, segment->ack);
+    } else {
+        duplicate(core, index, segment, old_window);
+    }
+    if (record->snd_wnd > 0 && record->state != STATE_CLOSED) {
+        window_opened(core, index);
+    }
+    return 1;
+}

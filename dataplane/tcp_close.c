@@ -1,0 +1,143 @@
+/* From FIN to nothing: FIN in every order, TIME-WAIT, burial of a record at the end of the turn.
+ * RFC 9293 sections 3.6 and 3.10.7.4, RFC 6191, RFC 1337. Owned by the core. */
+#include "actor.h"
+#include "buffer.h"
+#include "stats.h"
+#include "stream.h"
+#include "table.h"
+#include "tcp_inside.h"
+#include "time_wait.h"
+#include "timer.h"
+
+void close_finish(struct core *core, uint32_t index, int reason) {
+    struct record *record = &core->records[index];
+    if (record->state == STATE_SYN_RECEIVED) {
+        core->state->half_open--;
+    }
+    if (!record->close_reason) {
+        record->close_reason = (uint8_t)(reason + 1);
+    }
+    record->state = STATE_CLOSED;
+    actor_pend(core, index);
+}
+
+static void give_back(struct core *core, uint32_t index) {
+    stream_drop(core, index);
+    struct busy *busy = busy_of(core, index);
+    if (busy) {
+        busy->rto_deadline = busy->ack_deadline = busy->persist_deadline = 0;
+        busy_release(core, index);
+    }
+}
+
+void close_bury(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (record->state == STATE_SYN_RECEIVED) {
+        core->state->half_open--;
+    }
+    int reason = record->close_reason ? record->close_reason - 1 : CLOSE_ABORTED;
+    record->state = STATE_CLOSED;
+    actor_close(core, index, reason);
+    give_back(core, index);
+    timer_clear(core, index, TIMER_TRANSPORT);
+    timer_clear(core, index, TIMER_APPLICATION);
+    table_delete(core, index);
+}
+
+void close_fin_acked(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (record->state == STATE_FIN_WAIT_1) {
+        record->state = STATE_FIN_WAIT_2;
+        give_back(core, index); /* nothing is in flight, and who closed reads no more */
+        timer_set(core, index, TIMER_TRANSPORT, later(core, FIN_WAIT_2_MOST));
+    } else if (record->state == STATE_CLOSING) {
+        record->state = STATE_TIME_WAIT;
+    } else {
+        close_finish(core, index, CLOSE_PEER);
+    }
+}
+
+/* Stores in the order adoption needs: flag, state, sequence number (tcp_adopt.c). */
+void close_fin_received(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    record->flags |= FLAG_FIN_RECEIVED | FLAG_ACK_NOW;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (record->state == STATE_ESTABLISHED) {
+        record->state = STATE_CLOSE_WAIT;
+    } else if (record->state == STATE_FIN_WAIT_1) {
+        record->state = STATE_CLOSING;
+    } else if (record->state == STATE_FIN_WAIT_2) {
+        record->state = STATE_TIME_WAIT;
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    record->rcv_nxt++;
+    actor_end(core, index);
+}
+
+void close_time_wait(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (record->flags & FLAG_ACK_NOW) {
+        segment_of_record(core, index, record->snd_nxt, TCP_ACK, 0, 0); /* lost, it is asked for again */
+    }
+    struct time_wait entry = {
+        .flow = record->flow,
+        .snd_nxt = record->snd_nxt,
+        .rcv_nxt = record->rcv_nxt,
+        .ts_recent = record->ts_recent,
+        .expires = later(core, TIME_WAIT_MILLISECONDS),
+        .next_flags = record->flags & FLAG_TIMESTAMPS ? (uint32_t)TIME_WAIT_TIMESTAMPS << 24 : 0,
+    };
+    uint32_t hash = record->hash;
+    if (!record->close_reason) {
+        record->close_reason = CLOSE_LOCAL + 1;
+    }
+    close_bury(core, index);
+    time_wait_insert(core, &entry, hash);
+}
+
+static int timestamps_of(const struct time_wait *waiting) {
+    return waiting->next_flags >> 24 & TIME_WAIT_TIMESTAMPS;
+}
+
+/* RFC 6191 section 2: a SYN that can't be an old one opens the flow anew. */
+static int may_reuse(const struct time_wait *waiting, const struct segment *segment) {
+    if ((segment->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN) {
+        return 0;
+    }
+    if (timestamps_of(waiting) && segment->timestamps && segment->ts_value != waiting->ts_recent) {
+        return seq_diff(segment->ts_value, waiting->ts_recent) > 0;
+    }
+    return seq_diff(segment->seq, waiting->rcv_nxt) > 0;
+}
+
+static void answer(struct core *core, const struct time_wait *waiting, uint32_t hash, const struct segment *segment) {
+    struct outgoing outgoing = {
+        .flow = &waiting->flow,
+        .next_hop = segment->source,
+        .seq = waiting->snd_nxt,
+        .ack = waiting->rcv_nxt,
+        .flags = TCP_ACK,
+        .scale = NO_SCALE,
+        .timestamps = (uint8_t)timestamps_of(waiting),
+        .ts_value = timestamp_now(core, hash),
+        .ts_echo = waiting->ts_recent,
+    };
+    segment_put(core, &outgoing, RECORD_NONE, 0, 0);
+}
+
+void close_in_time_wait(struct core *core, const struct flow *flow, uint32_t hash, const struct segment *segment) {
+    struct time_wait *waiting = time_wait_find(core, flow, hash);
+    if (may_reuse(waiting, segment)) {
+        uint32_t above = waiting->snd_nxt;
+        time_wait_remove(core, waiting, hash);
+        core->counters[COUNTER_TIME_WAIT_REUSED]++;
+        open_passive(core, flow, hash, segment, above ? above : 1);
+    } else if (segment->flags & TCP_RST) {
+        core->counters[COUNTER_DROP_RST]++; /* RFC 1337: a reset must not cut TIME-WAIT short */
+    } else if (segment->length || segment->flags & (TCP_SYN | TCP_FIN)) {
+        core->counters[COUNTER_DROP_DUPLICATE]++;
+        if (tcp_may_challenge(core)) {
+            answer(core, waiting, hash, segment); /* our last ACK was lost */
+        }
+    }
+}

@@ -1,0 +1,219 @@
+/* A segment for a connection, in the order of RFC 9293 section 3.10.7.4: timestamps, sequence, RST, SYN, ACK, text,
+ * FIN; with the blind-attack rules of RFC 5961 and PAWS of RFC 7323. Owned by the core; sends through the others. */
+#include "actor.h"
+#include "stats.h"
+#include "stream.h"
+#include "tcp_inside.h"
+
+enum fit { FIT_WHOLE, FIT_ACK_ONLY, FIT_OLD, FIT_OUTSIDE };
+
+enum { DAYS_24 = 24 * 24 * 3600 * 1000 }; /* milliseconds: TS.Recent's age limit, RFC 7323 section 5.5 */
+
+int tcp_may_challenge(struct core *core) {
+    struct tcp *tcp = tcp_of(core);
+    uint32_t second = core->tick / 1000;
+    if (second != tcp->challenge_second) {
+        tcp->challenge_second = second;
+        /* A number of its own each second, so that nobody can count what is left over a side channel. */
+        tcp->challenges = CHALLENGES_PER_SECOND / 2 + (uint32_t)(core->state->key[3] * (second | 1) >> 54);
+    }
+    if (!tcp->challenges) {
+        return 0;
+    }
+    tcp->challenges--;
+    return 1;
+}
+
+void tcp_challenge(struct core *core, uint32_t index) {
+    if (tcp_may_challenge(core)) {
+        core->counters[COUNTER_CHALLENGE_ACKS]++;
+        core->records[index].flags |= FLAG_ACK_NOW;
+        actor_pend(core, index);
+    }
+}
+
+static int paws_refuses(struct core *core, struct record *record, const struct segment *segment, uint32_t idle) {
+    if (!(record->flags & FLAG_TIMESTAMPS) || segment->flags & TCP_RST) {
+        return 0;
+    }
+    if (!segment->timestamps) { /* RFC 7323 section 3.2: agreed upon, so it is not our peer's */
+        core->counters[COUNTER_DROP_TIMESTAMP]++;
+        return 1;
+    }
+    if (seq_diff(segment->ts_value, record->ts_recent) >= 0 || idle > DAYS_24) {
+        return 0;
+    }
+    core->counters[COUNTER_DROP_TIMESTAMP]++;
+    record->flags |= FLAG_ACK_NOW;
+    return 1;
+}
+
+/* RFC 7323 section 4.3: only a segment that reaches back to the last ACK sent may be echoed. While an ACK is owed, that
+ * lies before rcv_nxt, and the timestamp to echo is already in hand. */
+static void paws_remember(struct record *record, const struct segment *segment) {
+    int32_t ahead = seq_diff(segment->seq, record->rcv_nxt);
+    int owed = record->flags & (FLAG_ACK_NOW | FLAG_ACK_DELAYED);
+    if (segment->timestamps && (ahead < 0 || (ahead == 0 && !owed)) &&
+        seq_diff(segment->ts_value, record->ts_recent) >= 0) {
+        record->ts_recent = segment->ts_value;
+    }
+}
+
+static enum fit fit_of(const struct record *record, const struct segment *segment) {
+    int64_t start = seq_diff(segment->seq, record->rcv_nxt);
+    int64_t window = greater((uint32_t)seq_diff(record->rcv_edge, record->rcv_nxt), 0);
+    int64_t length = (int64_t)segment->length + !!(segment->flags & TCP_SYN) + !!(segment->flags & TCP_FIN);
+    if (length == 0) { /* at the edge itself stands the ACK of a peer that has filled the window */
+        return start < 0 ? FIT_OLD : start <= window ? FIT_WHOLE : FIT_OUTSIDE;
+    }
+    if (start + length <= 0) {
+        return FIT_OLD;
+    }
+    if (start == 0 && window == 0) { /* a probe: what it acknowledges counts, its text has no room; a FIN needs none */
+        return segment->length ? FIT_ACK_ONLY : FIT_WHOLE;
+    }
+    return start < window ? FIT_WHOLE : FIT_OUTSIDE;
+}
+
+/* RFC 5961 section 3.2. */
+static void input_reset(struct core *core, uint32_t index, const struct segment *segment, enum fit fit) {
+    struct record *record = &core->records[index];
+    if (segment->seq == record->rcv_nxt) {
+        core->counters[COUNTER_RESET_RECEIVED]++;
+        close_finish(core, index, CLOSE_RESET);
+        return;
+    }
+    core->counters[COUNTER_DROP_RST]++;
+    if (fit == FIT_WHOLE) {
+        tcp_challenge(core, index);
+    }
+}
+
+static void refuse_unfit(struct core *core, uint32_t index, const struct segment *segment, enum fit fit) {
+    struct record *record = &core->records[index];
+    core->counters[fit == FIT_OLD ? COUNTER_DROP_DUPLICATE : COUNTER_DROP_OUT_OF_WINDOW]++;
+    if (segment->length || segment->flags & TCP_FIN) {
+        record->flags |= FLAG_ACK_NOW; /* our ACK was lost, or the peer probes */
+        actor_pend(core, index);
+    } else {
+        tcp_challenge(core, index); /* a bare ACK: two ends must not answer each other for ever */
+    }
+}
+
+/* Bytes from `skip` on are new and in order: as many as the actor takes. Returns 1 if that was all of them. */
+static int input_text(struct core *core, uint32_t index, const struct segment *segment, uint32_t skip) {
+    struct record *record = &core->records[index];
+    uint32_t length = segment->length - skip, room = actor_window(core, index);
+    uint32_t taken = lesser(length, room);
+    if (taken < length) {
+        core->counters[COUNTER_DROP_WINDOW_FULL]++;
+        record->flags |= FLAG_ACK_NOW;
+    }
+    if (!taken) {
+        return 0;
+    }
+    record->flags |= record->flags & FLAG_ACK_DELAYED ? FLAG_ACK_NOW : FLAG_ACK_DELAYED; /* RFC 9293 3.8.6.3 */
+    if (record->flags & (FLAG_CLOSING | FLAG_ABORTING)) {
+        core->counters[COUNTER_DROP_CLOSED]++;
+    }
+    /* From here until the handler is through a crash resets this connection: no byte is lost or seen twice. */
+    core->state->current = index;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    record->rcv_nxt += taken;
+    actor_deliver(core, index, segment->data + skip, taken);
+    core->state->current = RECORD_NONE;
+    return taken == length;
+}
+
+static void input_order(struct core *core, uint32_t index, const struct segment *segment) {
+    struct record *record = &core->records[index];
+    int32_t ahead = seq_diff(segment->seq, record->rcv_nxt);
+    int fin = segment->flags & TCP_FIN;
+    if (!segment->length && !fin) {
+        return;
+    }
+    if (record->flags & FLAG_FIN_RECEIVED) { /* nothing may follow a FIN */
+        record->flags |= FLAG_ACK_NOW;
+        return;
+    }
+    if (ahead > 0) {
+        core->counters[COUNTER_DROP_OUT_OF_ORDER]++;
+        /* One duplicate ACK a segment, at once: the sender counts them (RFC 5681 section 4.2). */
+        if (!segment_of_record(core, index, record->snd_nxt, TCP_ACK, 0, 0)) {
+            record->flags |= FLAG_ACK_NOW;
+        }
+        return;
+    }
+    uint32_t skip = (uint32_t)-ahead;
+    if (skip < segment->length && !input_text(core, index, segment, skip)) {
+        return;
+    }
+    if (fin && !(record->flags & FLAG_ABORTING)) {
+        close_fin_received(core, index);
+    }
+}
+
+/* RFC 5961 section 4.2; a SYN sent again in the handshake means that our answer was lost. */
+static void input_syn(struct core *core, uint32_t index, const struct segment *segment) {
+    struct record *record = &core->records[index];
+    if (record->state == STATE_SYN_RECEIVED && !(segment->flags & TCP_ACK) && segment->seq + 1 == record->rcv_nxt) {
+        open_repeat(core, index);
+    } else {
+        core->counters[COUNTER_DROP_TCP_FLAGS]++;
+        tcp_challenge(core, index);
+    }
+}
+
+/* What a segment that passed the checks brings: its ACK, its text, its FIN. */
+static void input_accepted(struct core *core, uint32_t index, const struct segment *segment, enum fit fit) {
+    struct record *record = &core->records[index];
+    paws_remember(record, segment);
+    if (record->state == STATE_SYN_RECEIVED && !open_established(core, index, segment)) {
+        return;
+    }
+    if (!ack_input(core, index, segment) || record->state == STATE_CLOSED) {
+        return;
+    }
+    if (fit == FIT_ACK_ONLY) {
+        core->counters[COUNTER_DROP_WINDOW_FULL]++;
+        record->flags |= FLAG_ACK_NOW;
+    } else {
+        input_order(core, index, segment);
+    }
+    if (record->flags & (FLAG_PAUSED | FLAG_WRITABLE_WANTED)) {
+        actor_resume(core, index);
+    }
+    actor_pend(core, index);
+}
+
+void tcp_input(struct core *core, uint32_t index, const struct segment *segment) {
+    struct record *record = &core->records[index];
+    if (record->state == STATE_CLOSED || record->state == STATE_TIME_WAIT || record->flags & FLAG_ABORTING) {
+        core->counters[COUNTER_DROP_CLOSED]++; /* it goes at the end of this turn */
+        return;
+    }
+    if (record->state == STATE_SYN_SENT) {
+        open_syn_sent(core, index, segment);
+        return;
+    }
+    uint32_t idle = core->tick - record->last_activity;
+    if (paws_refuses(core, record, segment, idle)) {
+        actor_pend(core, index);
+        return;
+    }
+    enum fit fit = fit_of(record, segment);
+    if (segment->flags & TCP_RST) {
+        input_reset(core, index, segment, fit);
+    } else if (segment->flags & TCP_SYN) {
+        input_syn(core, index, segment);
+    } else if (fit == FIT_OLD || fit == FIT_OUTSIDE) {
+        refuse_unfit(core, index, segment, fit);
+    } else if (!(segment->flags & TCP_ACK)) {
+        core->counters[COUNTER_DROP_TCP_FLAGS]++;
+    } else {
+        if (record->state != STATE_SYN_RECEIVED) {
+            record->last_activity = core->tick; /* in the handshake it is when the SYN came: the first RTT sample */
+        }
+        input_accepted(core, index, segment, fit);
+    }
+}

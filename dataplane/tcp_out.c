@@ -1,0 +1,215 @@
+/* A connection's output at the end of a turn: data within both windows, FIN, ACK, window update; or its burial.
+ * RFC 9293 section 3.8, RFC 5681. Owned by the core. */
+#include "actor.h"
+#include "buffer.h"
+#include "stats.h"
+#include "stream.h"
+#include "tcp_inside.h"
+
+static int has_sent_fin(const struct record *record) {
+    return (record->flags & FLAG_FIN_SENT) != 0;
+}
+
+struct busy *tcp_busy(struct core *core, uint32_t index) {
+    struct busy *busy = busy_take(core, index);
+    if (busy && !busy->cwnd) {
+        congestion_start(&core->records[index], busy);
+    }
+    return busy;
+}
+
+static uint32_t max_unconsumed(const struct core *core, const struct record *record) {
+    return core->listeners[record->listener].actor->max_unconsumed;
+}
+
+/* The right edge to advertise: never moves left, and not in small steps (RFC 9293 section 3.8.6.2.2). */
+static uint32_t edge_now(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    uint32_t edge = record->rcv_nxt + lesser(actor_window(core, index), 65535u << record->rcv_scale);
+    int32_t step = seq_diff(edge, record->rcv_edge);
+    uint32_t least = lesser(max_unconsumed(core, record) / 2, record->mss);
+    return step < 0 || (uint32_t)step < least ? record->rcv_edge : edge;
+}
+
+uint16_t tcp_window(struct core *core, uint32_t index, uint8_t scale) {
+    struct record *record = &core->records[index];
+    int32_t ahead = seq_diff(edge_now(core, index), record->rcv_nxt);
+    uint32_t window = ahead > 0 ? (uint32_t)ahead : 0;
+    /* Rounded up: rounded down the edge would move left with each ACK. */
+    uint32_t field = lesser((window + (1u << scale) - 1) >> scale, 65535);
+    record->rcv_edge = record->rcv_nxt + lesser(window, field << scale);
+    return (uint16_t)field;
+}
+
+/* An ACK goes with everything that goes. */
+static void ack_went(struct core *core, uint32_t index) {
+    struct busy *busy = busy_of(core, index);
+    core->records[index].flags &= (uint16_t) ~(FLAG_ACK_NOW | FLAG_ACK_DELAYED);
+    if (busy) {
+        busy->ack_deadline = 0;
+    } else if (core->records[index].state != STATE_FIN_WAIT_2) {
+        core->records[index].transport_deadline = 0;
+    }
+}
+
+/* FIN's place in the states; the flag first, the sequence number last: adoption can tell (tcp_adopt.c). */
+static void fin_goes(struct record *record) {
+    record->flags |= FLAG_FIN_SENT;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (record->state == STATE_ESTABLISHED) {
+        record->state = STATE_FIN_WAIT_1;
+    } else if (record->state == STATE_CLOSE_WAIT) {
+        record->state = STATE_LAST_ACK;
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* `length` bytes at `offset` from snd_una, with FIN if that ends the stream. 0: the driver has no room. */
+static int send_one(struct core *core, uint32_t index, struct busy *busy, uint32_t offset, uint32_t length) {
+    struct record *record = &core->records[index];
+    int last = offset + length == stream_queued(core, index);
+    int fin = last && record->flags & FLAG_CLOSING;
+    uint32_t seq = record->snd_una + offset, end = seq + length + (uint32_t)fin;
+    uint8_t flags = (uint8_t)(TCP_ACK | (last && length ? TCP_PSH : 0) | (fin ? TCP_FIN : 0));
+    if (!segment_of_record(core, index, seq, flags, offset, length)) {
+        return 0;
+    }
+    ack_went(core, index);
+    if (fin && !has_sent_fin(record)) {
+        fin_goes(record);
+    }
+    if (seq_diff(seq, record->snd_nxt) < 0) {
+        core->counters[COUNTER_RETRANSMITTED]++;
+    } else if (!busy->rtt_start && !busy->recovering) {
+        busy->rtt_start = (uint32_t)(core->now / 1000) | 1;
+        busy->rtt_seq = end;
+    }
+    if (seq_diff(end, record->snd_nxt) > 0) {
+        record->snd_nxt = end;
+    }
+    if (!busy->rto_deadline) {
+        busy->rto_deadline = later(core, busy->rto);
+    }
+    return 1;
+}
+
+void tcp_retransmit_first(struct core *core, uint32_t index) {
+    struct busy *busy = busy_of(core, index);
+    uint32_t length = lesser(stream_queued(core, index), core->records[index].mss);
+    busy->rtt_start = 0;
+    if (send_one(core, index, busy, 0, length)) {
+        busy->rto_deadline = later(core, busy->rto);
+    }
+}
+
+/* RFC 9293 section 3.8.6.1: one byte beyond the closed window. */
+void tcp_probe(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    struct busy *busy = busy_of(core, index);
+    core->counters[COUNTER_ZERO_WINDOW_PROBES]++;
+    if (segment_of_record(core, index, record->snd_una, TCP_ACK, 0, 1)) {
+        ack_went(core, index);
+        if (record->snd_nxt == record->snd_una) {
+            record->snd_nxt++;
+            busy->resend = record->snd_nxt;
+        }
+    }
+}
+
+/* How much of `left` may go at once: full segments, the end of the stream, or half the peer's largest window
+ * (RFC 9293 section 3.8.6.2.1; Nagle's algorithm is off). */
+static uint32_t sendable(const struct record *record, const struct busy *busy, uint32_t offset, uint32_t left) {
+    uint32_t window = lesser(record->snd_wnd, busy->cwnd);
+    uint32_t most = lesser(offset < window ? window - offset : 0, record->mss);
+    if (left <= most) {
+        return left;
+    }
+    return most == record->mss || most >= (1u << record->snd_wnd_bits) / 2 ? most : 0;
+}
+
+/* 0: the driver has no room, or no busy block is free. */
+static int send_stream(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    uint32_t queued = stream_queued(core, index);
+    int fin = (record->flags & FLAG_CLOSING) && !has_sent_fin(record);
+    if (!queued && !fin && record->snd_una == record->snd_nxt) {
+        return 1;
+    }
+    struct busy *busy = tcp_busy(core, index);
+    if (!busy) {
+        return 0;
+    }
+    for (;;) {
+        uint32_t offset = busy->resend - record->snd_una;
+        uint32_t left = offset < queued ? queued - offset : 0;
+        int fin_left = record->flags & FLAG_CLOSING && (!has_sent_fin(record) || busy->resend != record->snd_nxt);
+        uint32_t length = left ? sendable(record, busy, offset, left) : 0;
+        if (!length && (left || !fin_left || offset > queued)) {
+            return 1;
+        }
+        if (!send_one(core, index, busy, offset, length)) {
+            return 0;
+        }
+        busy->resend += length + (offset + length == queued && record->flags & FLAG_CLOSING);
+    }
+}
+
+/* A window that has grown enough to be worth a segment of its own. */
+static int window_news(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (record->flags & FLAG_FIN_RECEIVED) {
+        return 0;
+    }
+    uint32_t step = edge_now(core, index) - record->rcv_edge;
+    uint32_t closed = record->rcv_edge == record->rcv_nxt;
+    return step && (closed || step >= lesser(max_unconsumed(core, record) / 2, 2u * record->mss));
+}
+
+static int send_ack(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (!(record->flags & FLAG_ACK_NOW) && !window_news(core, index)) {
+        return 1;
+    }
+    if (!segment_of_record(core, index, record->snd_nxt, TCP_ACK, 0, 0)) {
+        return 0;
+    }
+    ack_went(core, index);
+    return 1;
+}
+
+/* 1: it was. */
+static int buried(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (record->state == STATE_CLOSED) {
+        close_bury(core, index);
+        return 1;
+    }
+    if (record->flags & FLAG_ABORTING) {
+        if (record->state != STATE_SYN_SENT) {
+            segment_reset(core, index);
+        }
+        close_bury(core, index);
+        return 1;
+    }
+    if (record->state == STATE_TIME_WAIT) {
+        close_time_wait(core, index);
+        return 1;
+    }
+    return 0;
+}
+
+void tcp_output(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (buried(core, index)) {
+        return;
+    }
+    if (record->state == STATE_SYN_SENT || record->state == STATE_SYN_RECEIVED) {
+        if (record->flags & FLAG_ACK_NOW && segment_of_record(core, index, record->snd_nxt, TCP_ACK, 0, 0)) {
+            record->flags &= (uint16_t)~FLAG_ACK_NOW;
+        }
+        return;
+    }
+    int blocked = !send_stream(core, index);
+    blocked |= !send_ack(core, index);
+    tcp_schedule(core, index, blocked);
+}

@@ -1,0 +1,133 @@
+/* One deadline in the record stands for the retransmission, the delayed-ACK and the persist timers of the busy block.
+ * RFC 6298 section 5, RFC 9293 section 3.8.6. Owned by the core. */
+#include "actor.h"
+#include "buffer.h"
+#include "stats.h"
+#include "stream.h"
+#include "tcp_inside.h"
+#include "timer.h"
+
+static uint32_t earlier(uint32_t left, uint32_t right) {
+    if (!left || !right) {
+        return left | right;
+    }
+    return seq_diff(left, right) < 0 ? left : right;
+}
+
+/* Bytes wait and either nothing is in flight that could bring news of the window, or the window is shut. */
+static int must_probe(struct core *core, uint32_t index) {
+    const struct record *record = &core->records[index];
+    return stream_queued(core, index) && (record->snd_una == record->snd_nxt || !record->snd_wnd);
+}
+
+static void arm(struct core *core, uint32_t index, struct busy *busy, int blocked) {
+    struct record *record = &core->records[index];
+    if (must_probe(core, index) && !blocked) {
+        busy->rto_deadline = 0;
+        if (!busy->persist_deadline) {
+            busy->persist_deadline = later(core, lesser(busy->rto << lesser(busy->persists, 8), RTO_MOST));
+        }
+    } else {
+        busy->persist_deadline = 0;
+        busy->persists = 0;
+        if (record->snd_una == record->snd_nxt) {
+            busy->rto_deadline = 0;
+        } else if (!busy->rto_deadline) {
+            busy->rto_deadline = later(core, busy->rto);
+        }
+    }
+    if (record->flags & FLAG_ACK_DELAYED && !busy->ack_deadline) {
+        busy->ack_deadline = record->transport_deadline ? earlier(record->transport_deadline, later(core, ACK_DELAY))
+                                                        : later(core, ACK_DELAY);
+    }
+}
+
+/* The earliest of the block's deadlines; without a use for the block it is given back and only the ACK's is left. */
+static uint32_t busy_deadline(struct core *core, uint32_t index, struct busy *busy, int blocked) {
+    struct record *record = &core->records[index];
+    arm(core, index, busy, blocked);
+    uint32_t deadline = earlier(earlier(busy->rto_deadline, busy->ack_deadline), busy->persist_deadline);
+    if (!stream_queued(core, index) && record->snd_una == record->snd_nxt && !blocked) {
+        deadline = busy->ack_deadline;
+        busy->ack_deadline = 0;
+        busy_release(core, index);
+    }
+    return deadline;
+}
+
+void tcp_schedule(struct core *core, uint32_t index, int blocked) {
+    struct record *record = &core->records[index];
+    if (record->state == STATE_FIN_WAIT_2) {
+        return; /* its own deadline is set */
+    }
+    struct busy *busy = busy_of(core, index);
+    uint32_t deadline = 0;
+    if (busy) {
+        deadline = busy_deadline(core, index, busy, blocked);
+    } else if (record->flags & FLAG_ACK_DELAYED) {
+        deadline = record->transport_deadline ? record->transport_deadline : later(core, ACK_DELAY);
+    }
+    if (blocked) {
+        deadline = later(core, 1);
+    }
+    if (deadline) {
+        timer_set(core, index, TIMER_TRANSPORT, deadline);
+    } else if (record->transport_deadline) {
+        timer_clear(core, index, TIMER_TRANSPORT);
+    }
+}
+
+static void give_up(struct core *core, uint32_t index) {
+    core->counters[COUNTER_TIMED_OUT]++;
+    segment_reset(core, index);
+    close_finish(core, index, CLOSE_TIMEOUT);
+}
+
+static void retransmission_due(struct core *core, uint32_t index, struct busy *busy) {
+    struct record *record = &core->records[index];
+    busy->rto_deadline = 0;
+    if (busy->retransmits >= RETRIES) {
+        give_up(core, index);
+        return;
+    }
+    core->counters[COUNTER_TIMEOUTS]++;
+    congestion_timeout(record, busy);
+    busy->retransmits++;
+    busy->rto = lesser(busy->rto * 2, RTO_MOST);
+}
+
+static void probe_due(struct core *core, uint32_t index, struct busy *busy) {
+    busy->persist_deadline = 0;
+    if (busy->retransmits >= RETRIES) {
+        give_up(core, index);
+        return;
+    }
+    busy->retransmits++; /* until any answer comes; a peer that answers may keep its window shut for ever */
+    if (busy->persists < UINT8_MAX) {
+        busy->persists++;
+    }
+    tcp_probe(core, index);
+}
+
+void tcp_timer(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    struct busy *busy = busy_of(core, index);
+    if (record->state == STATE_SYN_SENT || record->state == STATE_SYN_RECEIVED) {
+        open_timer(core, index);
+        return;
+    }
+    if (record->state == STATE_FIN_WAIT_2) {
+        core->counters[COUNTER_TIMED_OUT]++;
+        close_finish(core, index, CLOSE_TIMEOUT);
+        return;
+    }
+    if (record->flags & FLAG_ACK_DELAYED && (!busy || passed(core, busy->ack_deadline))) {
+        record->flags |= FLAG_ACK_NOW;
+    }
+    if (busy && passed(core, busy->rto_deadline)) {
+        retransmission_due(core, index, busy);
+    } else if (busy && passed(core, busy->persist_deadline)) {
+        probe_due(core, index, busy);
+    }
+    actor_pend(core, index);
+}
