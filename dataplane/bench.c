@@ -27,6 +27,7 @@ struct peer {
     int64_t window;
     uint32_t index; /* its record, 0 = freed */
     uint8_t agree, ending, resetting, state;
+    int8_t reason; /* enum close_reason, -1 = still open */
 };
 
 struct bench {
@@ -56,6 +57,8 @@ static void segments_drop(struct peer *peer) {
 /* The record goes at the end of the turn; nothing names it any more. */
 static void finish(struct core *core, uint32_t index, int reason, int state) {
     struct peer *peer = &bench_of(core)->peers[bench_of(core)->peer_of[index]];
+    uint8_t first = core->records[index].close_reason;
+    peer->reason = (int8_t)(first ? first - 1 : reason);
     actor_close(core, index, reason);
     segments_drop(peer);
     peer->state = (uint8_t)state;
@@ -243,6 +246,7 @@ static struct peer *peer_add(struct bench *bench) {
     memset(peer, 0, sizeof *peer);
     peer->window = -1;
     peer->agree = 1;
+    peer->reason = -1;
     return peer;
 }
 
@@ -356,4 +360,9 @@ int bench_state_of(const struct core *core, int64_t number) {
 uint32_t bench_record(const struct core *core, int64_t number) {
     const struct peer *peer = peer_at(core, number);
     return peer ? peer->index : 0;
+}
+
+int bench_reason(const struct core *core, int64_t number) {
+    const struct peer *peer = peer_at(core, number);
+    return peer ? peer->reason : -ENOENT;
 }

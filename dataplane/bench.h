@@ -26,3 +26,4 @@ int64_t bench_received(const struct core *core, int64_t peer); /* bytes waiting 
 int64_t bench_unsent(const struct core *core, int64_t peer);   /* bytes of bench_send not yet taken */
 int bench_state_of(const struct core *core, int64_t peer);     /* enum bench_state */
 uint32_t bench_record(const struct core *core, int64_t peer);  /* record index; 0 once freed */
+int bench_reason(const struct core *core, int64_t peer);       /* what on_close was told; -1: the connection lives */
