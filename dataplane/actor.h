@@ -131,7 +131,7 @@ int actor_message(struct core *core, uint32_t listener, uint32_t type, const uin
 uint32_t actor_window(struct core *core, uint32_t index);
 
 /* Called by handlers, compiled or interpreted. `record` may be another connection of this core. */
-struct record *call_connection(struct call *call, int64_t handle); /* NULL: gone */
+struct record *call_connection(struct call *call, int64_t handle); /* NULL: gone, or another actor's */
 uint8_t *call_state(struct call *call, struct record *record);
 int64_t call_handle(struct call *call, struct record *record);
 int64_t call_room(struct call *call, struct record *record); /* bytes send can still take */
@@ -143,8 +143,8 @@ void call_close(struct call *call, struct record *record);
 void call_abort(struct call *call, struct record *record);
 void call_set_timer(struct call *call, struct record *record, int64_t milliseconds);
 void call_cancel_timer(struct call *call, struct record *record);
-/* target: -1 = the listener's reports_to; otherwise a core number, or a handle | 1 << 63 for its core. 1, or 0: mailbox
- * full (counted). */
+/* target: -1 = the listener's reports_to; otherwise a core number, or a handle (never below 1 << 24) for its core. 1,
+ * or 0: mailbox full (counted), or no such core. */
 int64_t call_tell(struct call *call, int64_t type, int64_t target, const uint8_t *data, int64_t length);
 int64_t view_find(const uint8_t *data, int64_t length, const uint8_t *what, int64_t what_length, int64_t start);
 /* From sys.unraisablehook, inside a reporting entry: where the running handler failed. */

@@ -20,7 +20,9 @@ TURNS_MAX = 100_000
 class BenchCore:
     """One core with one listener; `actor` is its struct actor *, still to be bound."""
 
-    def __init__(self, *, connections: int, side_state_bytes: int, actor_bytes: int, buffer_bytes: int) -> None:
+    def __init__(
+        self, *, connections: int, side_state_bytes: int, actor_bytes: int, buffer_bytes: int
+    ) -> None:
         header = arena_header(
             ArenaConfig(
                 connections=connections,
@@ -61,7 +63,9 @@ class BenchCore:
         for _ in range(TURNS_MAX):
             if not self.core.turn():
                 return
-        raise RuntimeError(f"still busy after {TURNS_MAX} turns: does a handler make work for itself forever?")
+        raise RuntimeError(
+            f"still busy after {TURNS_MAX} turns: does a handler make work for itself forever?"
+        )
 
     def advance(self, milliseconds: int) -> None:
         """Moves the clock on, stopping wherever a timer or tick may be due."""

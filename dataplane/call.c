@@ -24,7 +24,8 @@ struct record *call_connection(struct call *call, int64_t handle) {
     uint32_t index = record_of_handle(call->core, handle);
     if (index == RECORD_NONE || !(call->core->records[index].flags & FLAG_OPENED))
         return NULL;
-    return &call->core->records[index];
+    struct record *record = &call->core->records[index];
+    return call->core->listeners[record->listener].actor == call->actor ? record : NULL;
 }
 
 uint8_t *call_state(struct call *call, struct record *record) {
@@ -130,10 +131,10 @@ int64_t call_tell(struct call *call, int64_t type, int64_t target, const uint8_t
     struct ring_message message = {.type = (uint16_t)type, .length = (uint16_t)length, .kind = MESSAGE_TELL};
     uint32_t peer = CORE_CONTROL;
     message.target = 255;
-    if (target < -1)
-        peer = (uint32_t)((uint64_t)target >> (RECORD_GENERATION_BITS + RECORD_INDEX_BITS)) & 0x7f;
-    else if (target >= 0)
-        peer = target < CORE_PEERS ? (uint32_t)target : CORE_PEERS;
+    if (target >= 1 << RECORD_INDEX_BITS)
+        peer = (uint32_t)(target >> (RECORD_GENERATION_BITS + RECORD_INDEX_BITS));
+    else if (target != -1)
+        peer = target >= 0 && target < CORE_PEERS ? (uint32_t)target : CORE_PEERS;
     if (peer == CORE_CONTROL) {
         message.target = (uint8_t)call->actor->reports_to;
         message.tag = listener_of(core, call->actor) + 1;

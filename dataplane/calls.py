@@ -61,6 +61,7 @@ class Call:
     """struct call. Records are opaque: pass them back."""
 
     __slots__ = ("pointer",)
+    staging: int = lib.CORE_STAGING
 
     def __init__(self, pointer: Any) -> None:
         self.pointer = pointer
@@ -127,10 +128,6 @@ class Call:
     def connection(self, handle: int) -> Any:
         """The record of a handle, or None."""
         return lib.call_connection(self.pointer, handle) or None
-
-    def is_mine(self, record: Any) -> bool:
-        """Whether a record's connection belongs to the running actor."""
-        return bool(self.pointer.core.listeners[record.listener].actor == self.pointer.actor)
 
     def handle(self, record: Any) -> int:
         """connection.handle"""

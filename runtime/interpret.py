@@ -33,9 +33,6 @@ OURS = tuple(
     for part in ("runtime/", "dataplane/", "controlplane/", "nic/", "protocols.py")
 )
 NOT_FAULTS = (KeyboardInterrupt, SystemExit)
-HANDLE_LEAST = (
-    1 << 24
-)  # a handle has a generation above its 24 bits of index; smaller numbers are cores
 
 
 class Live:
@@ -76,7 +73,7 @@ class RunningWriter(Writer):
 
     def __init__(self, connection: RunningConnection, length: int) -> None:
         self._connection, self._length = connection, length
-        self._data: bytearray | None = bytearray()
+        self._data = bytearray()
 
     def put(self, data: bytes | View) -> None:
         self._append(bytes(data))
@@ -94,15 +91,13 @@ class RunningWriter(Writer):
         self._append((value & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big"))
 
     def commit(self) -> None:
-        data, self._data = self._data, None
-        if data is None:
-            raise ValueError("this Writer was committed already")
-        self._connection.send(bytes(data))
+        data = bytes(self._data)
+        self._data.clear()
+        self._length = 0
+        self._connection._send(data)
 
     def _append(self, data: bytes) -> None:
-        self._connection._live.now()
-        if self._data is None:
-            raise ValueError("this Writer was committed already")
+        self._connection._there()
         if len(self._data) + len(data) > self._length:
             raise IndexError(f"{len(self._data) + len(data)} bytes into a Writer of {self._length}")
         self._data += data
@@ -158,14 +153,23 @@ class RunningConnection(Connection[Any]):
         return self._there().room(self._record)
 
     def send(self, *parts: bytes | View) -> None:
-        if not self._there().send(self._record, b"".join(map(bytes, parts))):
+        data = b"".join(map(bytes, parts))
+        if data or not self._is_own():
+            self._send(data)
+
+    def _is_own(self) -> bool:
+        return bool(self._there().record == self._record)
+
+    def _send(self, data: bytes) -> None:
+        if not self._there().send(self._record, data):
             raise BufferError(
-                "no room to send: use try_send, or send less than reply_reserve a call"
+                "no room to send: send less than reply_reserve a call, or use try_send"
             )
 
     def try_send(self, *parts: bytes | View) -> bool:
         call = self._there()
-        if call.send(self._record, b"".join(map(bytes, parts))):
+        data = b"".join(map(bytes, parts))
+        if (not data and self._is_own()) or call.send(self._record, data):
             return True
         call.want_writable(self._record)
         return False
@@ -174,10 +178,9 @@ class RunningConnection(Connection[Any]):
         self.send(b"%d" % wrap(number))
 
     def reserve(self, length: int) -> Writer:
-        if length < 0:
-            raise ValueError(f"reserve({length})")
-        if self._there().room(self._record) < length:
-            raise BufferError("no room to send")
+        call = self._there()
+        if not 0 <= length <= call.staging or call.room(self._record) < length:
+            raise BufferError(f"no room to send {length} bytes")
         return RunningWriter(self, length)
 
     def need(self, length: int) -> None:
@@ -239,15 +242,12 @@ class Running:
     def tell(self, message: Message, *, to: int = -1) -> bool:
         """Sends a message."""
         number = self._live.schema.number(type(message))
-        target = to - (1 << 63) if to >= HANDLE_LEAST else to
-        return self._live.now().tell(number, target, message.to_bytes())
+        return self._live.now().tell(number, to, message.to_bytes())
 
     def connection(self, handle: int) -> RunningConnection:
         """A connection of this core by its handle."""
         call = self._live.now()
         record = call.connection(handle)
-        if record is not None and not call.is_mine(record):
-            record = None
         return RunningConnection(self._live, record, self._spec.state)
 
     def __setattr__(self, name: str, value: Any) -> None:
