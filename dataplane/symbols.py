@@ -4,7 +4,7 @@ from typing import Any
 
 from .native import ffi, lib
 
-__all__ = ["HANDLERS", "address_of", "call_fields", "constant"]
+__all__ = ["HANDLERS", "address_of", "call_fields", "constant", "offset_of"]
 
 HANDLERS = (
     "on_start",
@@ -28,6 +28,11 @@ def call_fields() -> dict[str, tuple[int, int]]:
     """Offset and size in bytes of each field of `struct call`."""
     fields: Any = ffi.typeof("struct call").fields
     return {name: (field.offset, ffi.sizeof(field.type)) for name, field in fields}
+
+
+def offset_of(struct: str, *path: str) -> int:
+    """Bytes from the start of `struct NAME` to the field that `path` leads to."""
+    return int(ffi.offsetof(f"struct {struct}", *path))
 
 
 def constant(name: str) -> int:

@@ -1,0 +1,243 @@
+"""What a Connection can do. Sends to the handler's own connection copy straight into the call's `out`; everything else
+asks the loop (dataplane/call.c)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from ...dataplane.symbols import constant, offset_of
+from ..types import Integer
+from .emit import I64, POINTER, VOID, Emit, operation
+from .types import (
+    ConnectionKind,
+    OwnKind,
+    RecordKind,
+    WriterKind,
+    boolean,
+    int64,
+    none,
+    view,
+    writer,
+)
+
+__all__ = ["METHODS", "PROPERTIES", "alive", "call_of", "property_of", "send", "state"]
+
+GONE = "this connection is gone: test it first (if connection: ...)"
+NO_ROOM = "no room to send"
+BITS = {"remote_address": 32, "local_address": 32, "remote_port": 16, "local_port": 16}
+PROPERTIES = ("handle", "room", *BITS)
+
+
+def call_of(emit: Emit, kind: Any, value: Any) -> Any:
+    """The call that a connection or an actor came with."""
+    return (
+        value
+        if not isinstance(kind, ConnectionKind) or isinstance(kind, OwnKind)
+        else emit.parts(kind, value).call
+    )
+
+
+def record_of(emit: Emit, kind: ConnectionKind, value: Any) -> Any:
+    """Its record; faults if it is gone."""
+    if isinstance(kind, OwnKind):
+        return emit.call_address(value, "record")
+    record = emit.parts(kind, value).record
+    emit.fault_if(emit.is_null(record), LookupError, GONE)
+    return record
+
+
+@lru_cache(maxsize=None)
+def alive(kind: ConnectionKind) -> Any:
+    """bool(connection)"""
+
+    @operation(boolean, kind)
+    def is_there(emit: Emit, self: Any) -> Any:
+        if isinstance(kind, OwnKind):
+            return emit.bit(1)
+        return emit.builder.not_(emit.is_null(emit.parts(kind, self).record))
+
+    return is_there
+
+
+@lru_cache(maxsize=None)
+def state(kind: ConnectionKind) -> Any:
+    """connection.state"""
+
+    @operation(RecordKind(kind.shape, writable=True), kind)
+    def get(emit: Emit, self: Any) -> Any:
+        if isinstance(kind, OwnKind):
+            return emit.call_address(self, "state")
+        return emit.symbol(
+            "call_state", call_of(emit, kind, self), record_of(emit, kind, self), returns=POINTER
+        )
+
+    return get
+
+
+@lru_cache(maxsize=None)
+def property_of(kind: ConnectionKind, name: str) -> Any:
+    """connection.handle, .room, .remote_address, .remote_port, .local_address, .local_port"""
+
+    @operation(int64, kind)
+    def get(emit: Emit, self: Any) -> Any:
+        if name == "handle" and isinstance(kind, OwnKind):
+            return emit.call_word(self, "handle")
+        record = record_of(emit, kind, self)
+        if name in BITS:
+            return emit.load(
+                record,
+                offset_of("record", "flow", name),
+                Integer(BITS[name], signed=False),
+                big=True,
+            )
+        return emit.symbol(f"call_{name}", call_of(emit, kind, self), record)
+
+    return get
+
+
+def send_slowly(
+    emit: Emit, call: Any, record: Any, parts: list[Any], total: Any, result: Any, *, trying: bool
+) -> None:
+    """All parts through call_send if there is room for them; otherwise a fault, or False and on_writable later."""
+    builder = emit.builder
+    full = emit.compare(emit.symbol("call_room", call, record), "<", total)
+    if trying:
+        with builder.if_else(full) as (refused, taken):
+            with refused:
+                emit.symbol("call_want_writable", call, record, returns=VOID)
+                builder.store(emit.bit(0), result)
+            with taken:
+                send_each(emit, call, record, parts)
+    else:
+        emit.fault_if(full, BufferError, NO_ROOM)
+        send_each(emit, call, record, parts)
+
+
+def send_each(emit: Emit, call: Any, record: Any, parts: list[Any]) -> None:
+    """One call_send a part; one that finds no memory after all is a fault."""
+    for part in parts:
+        sent = emit.symbol("call_send", call, record, part.data, part.length)
+        emit.fault_if(emit.compare(sent, "==", 0), BufferError, NO_ROOM)
+
+
+def send_parts(
+    emit: Emit, kind: ConnectionKind, self: Any, parts: list[Any], *, trying: bool
+) -> Any:
+    """All of `parts` or nothing; whether they were taken."""
+    builder = emit.builder
+    call, record = call_of(emit, kind, self), record_of(emit, kind, self)
+    result = emit.flag(1)
+    total = I64(0)
+    for part in parts:
+        total = builder.add(total, part.length)
+    if not isinstance(kind, OwnKind):
+        send_slowly(emit, call, record, parts, total, result, trying=trying)
+        return builder.load(result)
+    used = emit.call_word(call, "out_length")
+    fits = emit.compare(total, "<=", builder.sub(emit.call_word(call, "out_space"), used))
+    with builder.if_else(fits, likely=True) as (quickly, slowly):
+        with quickly:
+            target = emit.address(emit.call_address(call, "out"), used)
+            for part in parts:
+                emit.copy(target, part.data, part.length)
+                target = emit.address(target, part.length)
+            emit.set_call_word(call, "out_length", builder.add(used, total))
+        with slowly:
+            send_slowly(emit, call, record, parts, total, result, trying=trying)
+    return builder.load(result)
+
+
+@lru_cache(maxsize=None)
+def send(kind: ConnectionKind, count: int, *, trying: bool) -> Any:
+    """connection.send or try_send of `count` parts"""
+
+    def run(emit: Emit, self: Any, *parts: Any) -> Any:
+        taken = send_parts(
+            emit, kind, self, [emit.parts(view, part) for part in parts], trying=trying
+        )
+        return taken if trying else None
+
+    names = ["self", *(f"part{index}" for index in range(count))]
+    return operation(boolean if trying else none, kind, *[view] * count, names=names)(run)
+
+
+@lru_cache(maxsize=None)
+def send_int(kind: ConnectionKind) -> Any:
+    """connection.send_int(number)"""
+    longest = constant("TEXT_INT")
+
+    @operation(none, kind, int64)
+    def run(emit: Emit, self: Any, number: Any) -> None:
+        text = emit.stack(longest)
+        length = emit.symbol("text_of_int", text, number)
+        start = emit.address(text, emit.builder.sub(I64(longest), length))
+        send_parts(emit, kind, self, [emit.parts(view, emit.view(start, length))], trying=False)
+
+    return run
+
+
+@lru_cache(maxsize=None)
+def reserve(kind: ConnectionKind) -> Any:
+    """connection.reserve(length)"""
+
+    @operation(writer, kind, int64)
+    def run(emit: Emit, self: Any, length: Any) -> Any:
+        builder = emit.builder
+        call, record = call_of(emit, kind, self), record_of(emit, kind, self)
+        full = emit.compare(emit.symbol("call_room", call, record), "<", length)
+        most = emit.builder.icmp_unsigned(">", length, I64(constant("CORE_STAGING")))
+        emit.fault_if(builder.or_(full, most), BufferError, NO_ROOM)
+        core = emit.call_address(call, "core")
+        staging = builder.load(
+            builder.bitcast(emit.address(core, offset_of("core", "staging")), POINTER.as_pointer())
+        )
+        start = emit.address(staging, constant("CORE_STAGING"))
+        cell = emit.stack(WriterKind.SIZE)
+        for offset, value in zip(
+            WriterKind.OFFSETS,
+            (call, record, start, start, emit.address(start, length)),
+            strict=True,
+        ):
+            emit.store_address(cell, offset, value)
+        return cell
+
+    return run
+
+
+def plain(name: str, *takes: Any) -> Any:
+    """A method that is one call of the loop's function `call_NAME` with the record."""
+
+    @lru_cache(maxsize=None)
+    def of(kind: ConnectionKind) -> Any:
+        def run(emit: Emit, self: Any, *values: Any) -> None:
+            call, record = call_of(emit, kind, self), record_of(emit, kind, self)
+            emit.symbol(f"call_{name}", call, record, *values, returns=VOID)
+
+        names = ["self", "milliseconds"][: 1 + len(takes)]
+        return operation(none, kind, *takes, names=names)(run)
+
+    return of
+
+
+@lru_cache(maxsize=None)
+def need(kind: ConnectionKind) -> Any:
+    """connection.need(length)"""
+
+    @operation(none, kind, int64)
+    def run(emit: Emit, self: Any, length: Any) -> None:
+        emit.symbol("call_need", call_of(emit, kind, self), length, returns=VOID)
+
+    return run
+
+
+METHODS = {
+    "send_int": send_int,
+    "reserve": reserve,
+    "need": need,
+    "close": plain("close"),
+    "abort": plain("abort"),
+    "set_timer": plain("set_timer", int64),
+    "cancel_timer": plain("cancel_timer"),
+}
+"""Name: what makes the operation for a kind of connection. `send` and `try_send` stand apart: they take any number."""
