@@ -333,6 +333,8 @@ int64_t bench_receive(struct core *core, int64_t number, uint8_t *into, int64_t 
     if (!peer)
         return -ENOENT;
     int64_t length = peer->received_length < most ? peer->received_length : most;
+    if (length <= 0)
+        return 0;
     memcpy(into, peer->received, (size_t)length);
     memmove(peer->received, peer->received + length, (size_t)(peer->received_length - length));
     peer->received_length -= length;
