@@ -157,16 +157,30 @@ void failing(struct call *call) {
     call->ok = 0;
 }
 
-static const char ANSWER[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n";
+#define ANSWER(extra) "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n" extra "\r\nhello\n"
+
+static int64_t has(struct call *call, int64_t length, const char *what) {
+    return api.find(call->data, length, (const uint8_t *)what, (int64_t)strlen(what), 0) >= 0;
+}
+
+static void answer(struct call *call, const char *text) {
+    api.send(call, call->record, (const uint8_t *)text, (int64_t)strlen(text));
+}
 
 void hello_data(struct call *call) {
     int64_t end = api.find(call->data, call->length, (const uint8_t *)"\r\n\r\n", 4, 0);
-    call->result = 0;
-    if (end >= 0) {
-        api.send(call, call->record, (const uint8_t *)ANSWER, sizeof ANSWER - 1);
-        call->result = end + 4;
-    }
+    call->result = end < 0 ? 0 : end + 4;
     call->ok = 1;
+    if (end < 0)
+        return;
+    if (!has(call, end, "HTTP/1.0\r\n")) {
+        answer(call, ANSWER(""));
+    } else if (has(call, end, "Keep-Alive")) {
+        answer(call, ANSWER("Connection: keep-alive\r\n"));
+    } else {
+        answer(call, ANSWER("Connection: close\r\n"));
+        api.close(call, call->record);
+    }
 }
 
 void echo_data(struct call *call) {
