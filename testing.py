@@ -18,14 +18,14 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from .dataplane import calls
 from .dataplane.bench import BenchCore
-from .dataplane.bind import Entry, MessageEntry, Pace, bind
+from .dataplane.bind import MessageEntry, Pace, bind
 from .dataplane.fault_event import EVENT_FAULT, FaultEvent
 from .dataplane.ring import ASK, EVENT, REPLY, TELL
 from .runtime.actor import CloseReason, DataActor
 from .runtime.config import Config, config_of
 from .runtime.fixed import Fixed
-from .runtime.interpret import Interpreter
 from .runtime.message import Message, Request, reply_of
+from .runtime.program import Compiled, Interpreted, Program
 from .runtime.replay import replay
 from .runtime.schema import Schema, schema_of
 from .runtime.shape import shape_of
@@ -36,6 +36,9 @@ __all__ = ["Bench", "Fault", "Mode", "Peer"]
 Mode = Literal["interpreted", "compiled"]
 R = TypeVar("R", bound=Fixed)
 T = TypeVar("T")
+
+compiled: dict[type, Compiled] = {}
+"""The programs of this process's benches: an actor compiles once."""
 
 
 class Fault(NamedTuple):
@@ -179,17 +182,25 @@ class Bench:
 
     def __enter__(self) -> Self:
         bench = self.core_of_tests
-        handlers, messages = self._compiled() if self.mode == "compiled" else self._interpreted()
-        self._kept = bind(
-            bench.pointer,
-            bench.actor,
-            handlers=handlers,
-            messages=messages,
-            state_size=self.spec.state_size,
-            side_state_bytes=-(-self.spec.state_size // 8) * 8,
-            core_offset=0,
-            config=self._config,
-            pace=self._pace,
+        program = self._program()
+        entries = program.entries(self.spec.actor, bench.actor)
+        self._kept = (
+            program,
+            bind(
+                bench.pointer,
+                bench.actor,
+                handlers=entries.handlers,
+                messages=[
+                    MessageEntry(number, reply_length(each.reply), entries.messages[number])
+                    for each in self.spec.messages
+                    for number in [self.schema.number(each.message)]
+                ],
+                state_size=self.spec.state_size,
+                side_state_bytes=-(-self.spec.state_size // 8) * 8,
+                core_offset=0,
+                config=self._config,
+                pace=self._pace,
+            ),
         )
         bench.core.start()
         self.settle()
@@ -199,17 +210,13 @@ class Bench:
         calls.forget(self.core_of_tests.actor)
         self.core_of_tests.close()
 
-    def _interpreted(self) -> tuple[dict[str, Entry], list[MessageEntry]]:
-        interpreter = Interpreter(cast("type[DataActor]", self.spec.actor), self.schema)
-        calls.interpret(self.core_of_tests.actor, interpreter)
-        entry = Entry(calls.entry(), calls.entry())
-        return dict.fromkeys(self.spec.handlers, entry), [
-            MessageEntry(self.schema.number(each.message), reply_length(each.reply), entry)
-            for each in self.spec.messages
-        ]
-
-    def _compiled(self) -> tuple[dict[str, Entry], list[MessageEntry]]:
-        raise NotImplementedError
+    def _program(self) -> Program:
+        if self.mode == "interpreted":
+            return Interpreted(self.schema)
+        made = compiled.get(self.spec.actor)
+        if made is None or made.schema != self.schema:
+            made = compiled[self.spec.actor] = Compiled([self.spec.actor], self.schema)
+        return made
 
     def settle(self) -> None:
         """Turns until there is nothing left to do, then collects what was told. Called by everything else here."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from .native import ffi, lib
 
-__all__ = ["HANDLERS", "address_of", "call_fields", "constant", "offset_of"]
+__all__ = ["HANDLERS", "address_of", "call_fields", "constant", "note_fault", "offset_of"]
 
 HANDLERS = (
     "on_start",
@@ -33,6 +33,11 @@ def call_fields() -> dict[str, tuple[int, int]]:
 def offset_of(struct: str, *path: str) -> int:
     """Bytes from the start of `struct NAME` to the field that `path` leads to."""
     return int(ffi.offsetof(f"struct {struct}", *path))
+
+
+def note_fault(call: int, where: str, line: int) -> None:
+    """Tells the core of the `struct call` at that address where its handler failed."""
+    lib.fault_note(ffi.cast("struct call *", call).core, where.encode(), line)
 
 
 def constant(name: str) -> int:

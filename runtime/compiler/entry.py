@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .emit import I64, POINTER, VOID
+from .report import MARK
 from .types import int64, pointer
 
 __all__ = ["link"]
@@ -67,9 +68,12 @@ def entry(context: Any, module: Any, body: Any, result: Any, name: str, *, repor
             python = context.get_python_api(builder)
             held = python.gil_ensure()
             context.call_conv.raise_error(builder, python, status)
-            text = python.string_from_string(context.insert_const_string(module, name))
-            python.err_write_unraisable(text)
-            python.decref(text)
+            mark = python.string_from_string(context.insert_const_string(module, MARK))
+            where = python.long_from_longlong(builder.ptrtoint(function.args[0], I64))
+            both = python.tuple_pack([mark, where])
+            python.err_write_unraisable(both)
+            for held_object in (both, mark, where):
+                python.decref(held_object)
             python.gil_release(held)
     builder.ret_void()
     return function
