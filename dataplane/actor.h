@@ -71,6 +71,7 @@ struct call {
     int64_t core_id;
     int64_t handle;            /* of record; 0 without one */
     const struct actor *actor; /* whose handler runs */
+    uint32_t outer; /* core_state.current when the frame was opened: a transport's delivery under way, or 0 */
 };
 typedef void (*handler_entry)(struct call *call);
 

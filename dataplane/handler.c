@@ -41,6 +41,7 @@ void frame_open(struct core *core, struct call *call, struct actor *actor, uint3
         call->handle = record_handle(core, index);
     }
     room_measure(call, index);
+    call->outer = core->state->current;
     __atomic_store_n(&core->state->current, index, __ATOMIC_RELAXED);
 }
 
@@ -62,7 +63,7 @@ void frame_flush(struct call *call) {
 void frame_close(struct call *call) {
     if (staged(call) > 0)
         frame_flush(call);
-    __atomic_store_n(&call->core->state->current, RECORD_NONE, __ATOMIC_RELAXED);
+    __atomic_store_n(&call->core->state->current, call->outer, __ATOMIC_RELAXED);
 }
 
 static int run(struct actor *actor, struct call *call, uint32_t which, handler_entry reporting, handler_entry quiet) {
