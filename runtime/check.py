@@ -6,7 +6,7 @@ from pathlib import Path
 from .errors import ActorError, Problem
 from .fit import Findings, fit
 from .footprint import footprints_of
-from .imports import found_actors
+from .imports import Actors, found_actors
 from .load import read_layout
 from .machine import read_machine
 from .plan import Plan, plan
@@ -26,7 +26,9 @@ def check(path: str | Path, overrides: Iterable[str] = (), *, verbose: bool = Fa
             wrong.append(Problem(layout.file, f"its memory can't be planned: {error}"))
     found = fit(layout, read_machine(), planned)
     found.problems = problems + [
-        problem for problem in found.problems + wrong if not _about(problem, layout.file, dead)
+        problem
+        for problem in found.problems + wrong + _compiled(actors, verbose=verbose)
+        if not _about(problem, layout.file, dead)
     ]
     return found
 
@@ -35,3 +37,21 @@ def _about(problem: Problem, file: str, dead: set[str]) -> bool:
     return problem.file == file and any(
         problem.key == key or problem.key.startswith((f"{key}.", f"{key}[")) for key in dead
     )
+
+
+def _compiled(actors: Actors, *, verbose: bool) -> list[Problem]:
+    """What the compiler says about each data actor that could be imported."""
+    from .compiler import compile_actor
+    from .schema import schema_of
+
+    try:
+        schema = schema_of(actors.all)
+    except ActorError as error:
+        return list(error.problems)
+    problems: list[Problem] = []
+    for actor in dict.fromkeys(actors.data.values()):
+        try:
+            compile_actor(actor, schema, verbose=verbose)
+        except ActorError as error:
+            problems += error.problems
+    return problems
