@@ -56,7 +56,9 @@ class Wire:
     def send(self, frame: bytes) -> bool:
         """Puts one frame on the wire; False if the wire is full. Raises ValueError over 2030 bytes."""
         if len(frame) > lib.MEMORY_FRAME:
-            raise ValueError(f"frame of {len(frame)} bytes: a wire carries at most {lib.MEMORY_FRAME}")
+            raise ValueError(
+                f"frame of {len(frame)} bytes: a wire carries at most {lib.MEMORY_FRAME}"
+            )
         if not self.nic.driver.tx_alloc(self.nic, self._frames, 1):
             return False
         ffi.memmove(self._frames[0].data, frame, len(frame))
