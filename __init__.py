@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from .runtime.config import Config
     from .runtime.message import Message, Request
+    from .runtime.runtime import start
     from .runtime.state import State
     from .runtime.view import View
 
@@ -43,6 +44,7 @@ WHERE = {
     "View": "runtime.view",
     "Writer": "runtime.actor",
     "on": "runtime.actor",
+    "start": "runtime.runtime",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "View",
     "Writer",
     "on",
+    "start",
 ]
 
 

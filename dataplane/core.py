@@ -10,6 +10,9 @@ from typing import Any, Self
 from .native import check, ffi, lib
 from .ring import Ring
 
+CONTROL: int = lib.CORE_CONTROL
+"""The control plane's number as a peer."""
+
 
 class Core:
     """`struct core` over `memory`, a writable buffer that holds a formatted arena. `pointer` is it for C.
@@ -44,6 +47,15 @@ class Core:
         check(lib.core_open(self._memory, config, adopt, made), f"core {number}")
         self.pointer: Any = made[0]
         self.number = number
+
+    @property
+    def side_state_bytes(self) -> int:
+        """Bytes of application state that the arena has for each connection beside its record."""
+        return int(ffi.cast("struct arena_header *", self._memory).config.side_state_bytes)
+
+    def keep(self, thing: Any) -> None:
+        """Holds what C points at as long as the core."""
+        self._kept.append(thing)
 
     def listen(self, port: int, descriptor: int = -1) -> Any:
         """Adds a listener for TCP port `port`; its `struct actor *`, still empty. Raises OSError (ENOSPC)."""

@@ -5,7 +5,7 @@ Also the line protocol that both speak from then on. Knows no process.
 
 import json
 import socket
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 
@@ -58,7 +58,7 @@ class Boot:
     stall_milliseconds: int = 1000
     restarts: int = 5
     restart_seconds: float = 10.0
-    path: tuple[str, ...] = field(default_factory=tuple)
+    verbose: bool = False
 
     def to_json(self) -> str:
         """One line."""
@@ -74,7 +74,7 @@ class Boot:
             )
             for core in made["cores"]
         )
-        for key in ("control_cpus", "claims", "path"):
+        for key in ("control_cpus", "claims"):
             made[key] = tuple(made[key])
         return cls(**made)
 

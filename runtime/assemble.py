@@ -1,0 +1,81 @@
+"""From a layout, its actors and their handlers to a core that can run: for a worker and for `run --interpret` alike."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..dataplane.bind import MessageEntry, Pace, bind, core_offsets
+from ..dataplane.core import Core
+from .boot import BootCore
+from .config import config_of
+from .fixed import Fixed
+from .imports import Actors, data_listeners
+from .layout import Layout
+from .mesh import Mesh
+from .program import Entries, Program
+from .schema import Schema
+from .shape import shape_of
+from .spec import ActorSpec, spec_of
+
+NO_MAILBOX = 255
+"""The mailbox number of a listener without `reports_to`."""
+
+
+def assemble(
+    core: Core,
+    order: BootCore,
+    layout: Layout,
+    actors: Actors,
+    schema: Schema,
+    program: Program,
+    mesh: Mesh,
+) -> None:
+    """Puts listeners with their actors, and rings, to an open core. The transport comes after."""
+    group = layout.group[order.group]
+    specs = [spec_of(actors.data[order.group, number]) for number in range(len(group.listen))]
+    offsets, _ = core_offsets([spec.core_size for spec in specs])
+    numbers = {(name, place): at for at, (name, place, _) in enumerate(data_listeners(layout))}
+    mailboxes = {name: number for number, name in enumerate(layout.control)}
+    for place, (listen, spec) in enumerate(zip(group.listen, specs, strict=True)):
+        listener = order.listeners[place]
+        pointer = core.listen(listener.port, listener.descriptor)
+        entries = program.entries(spec.actor, pointer)
+        core.keep(
+            bind(
+                core.pointer,
+                pointer,
+                handlers=entries.handlers,
+                messages=message_entries(spec, schema, entries),
+                state_size=spec.state_size,
+                side_state_bytes=core.side_state_bytes,
+                core_offset=offsets[place],
+                config=config_bytes(spec, listen.config),
+                pace=Pace(
+                    listen.max_unconsumed,
+                    listen.reply_reserve,
+                    listen.calls_per_turn,
+                    listen.tick_milliseconds,
+                ),
+                number=numbers[order.group, place],
+                reports_to=mailboxes.get(listen.reports_to or "", NO_MAILBOX),
+            )
+        )
+    for peer in mesh.peers:
+        core.peer(peer, mesh.ring(order.number, peer), mesh.ring(peer, order.number))
+
+
+def message_entries(spec: ActorSpec, schema: Schema, entries: Entries) -> list[MessageEntry]:
+    """What takes each message type, and how long its reply is."""
+    made = []
+    for handler in spec.messages:
+        number = schema.number(handler.message)
+        length = shape_of(handler.reply).size if handler.reply else 0
+        made.append(MessageEntry(number, length, entries.messages[number]))
+    return made
+
+
+def config_bytes(spec: ActorSpec, values: Mapping[str, Any]) -> bytes:
+    """`self.config` as the handlers read it; empty for an actor without."""
+    if spec.config is None:
+        return b""
+    made: Fixed = config_of(spec.config, values)
+    return made.to_bytes()

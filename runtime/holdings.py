@@ -1,0 +1,175 @@
+"""What the controller holds for its cores, so that no worker's death detaches anything: claims, arenas, the mesh,
+listening sockets and wires. All are descriptors; they vanish with the last process that has them.
+"""
+
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from ..dataplane.core_state import CoreState
+from .arena import Arena
+from .boot import Boot, BootCore, BootListener
+from .claim import Claims
+from .errors import MachineError, Problem, SplitplaneError
+from .footprint import footprints_of
+from .imports import import_actors
+from .layout import Layout, Nic
+from .machine import read_machine
+from .mesh import Mesh
+from .plan import arena_config
+
+HALF_OPEN = 8
+"""Half-open connections may take one part in so many of the table."""
+BACKLOG = 4096
+"""Connections that Linux keeps for a listener while its worker is being replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One core's descriptors and its state in shared memory."""
+
+    order: BootCore
+    arena: Arena
+    state: CoreState
+
+
+class Holdings:
+    """Everything of one runtime. Closing it gives this process's part back."""
+
+    def __init__(self, layout: Layout) -> None:
+        """Opens it all. Raises MachineError or ActorError with every problem; nothing is held then."""
+        self.layout = layout
+        self.cores: list[Holding] = []
+        self._stack = ExitStack()
+        try:
+            self.claims = self._stack.enter_context(Claims(layout.name))
+            self._claim()
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets everything go."""
+        self._stack.close()
+        self.cores.clear()
+
+    def boot(self, *, adopt: bool = False) -> Boot:
+        """The order for a launcher."""
+        layout = self.layout
+        return Boot(
+            name=layout.name,
+            layout=layout.model_dump(mode="json"),
+            directory=str(layout.directory),
+            file=layout.file,
+            mesh=self.mesh.fd,
+            digest=layout.digest(),
+            cores=tuple(core.order for core in self.cores),
+            control_cpus=layout.machine.control_cpus,
+            claims=self.claims.descriptors,
+            adopt=adopt,
+            stall_milliseconds=layout.supervision.stall_milliseconds,
+            restarts=layout.supervision.restarts,
+            restart_seconds=layout.supervision.restart_seconds,
+        )
+
+    def _claim(self) -> None:
+        problems: list[Problem] = []
+        file = self.layout.file
+        for name, group in self.layout.group.items():
+            key = f"group.{name}"
+            for cpu in group.cpus:
+                try:
+                    self.claims.cpu(cpu, f"{key}.cpus", file)
+                except SplitplaneError as error:
+                    problems += error.problems
+            nic = self.layout.nic[group.nic]
+            for place, listen in enumerate(group.listen if nic.driver == "kernel" else ()):
+                try:
+                    self.claims.port(
+                        nic.bind, listen.port_number, f"{key}.listen[{place}].port", file
+                    )
+                except SplitplaneError as error:
+                    problems += error.problems
+        if problems:
+            raise MachineError(problems)
+
+    def _open(self) -> None:
+        layout = self.layout
+        rings = layout.rings
+        self.mesh = Mesh.create(
+            len(layout.cores),
+            control_cells=rings.control,
+            core_cells=rings.cores,
+            layout_hash=layout.digest(),
+        )
+        self._stack.callback(os.close, self.mesh.fd)
+        self.actors = import_actors(layout)
+        self.machine = read_machine()
+        footprints = footprints_of(layout, self.actors)
+        for number, name, cpu in layout.cores:
+            config = arena_config(layout, number, footprints[name])
+            arena = Arena.create(
+                config,
+                hugepages=layout.machine.hugepages,
+                node=self.machine.numa.get(cpu),
+                file=layout.file,
+            )
+            self._stack.callback(arena.close)
+            state = CoreState(arena.fd)
+            self._stack.callback(state.close)
+            order = self._order(number, name, cpu, arena)
+            self.cores.append(Holding(order, arena, state))
+
+    def _order(self, number: int, name: str, cpu: int, arena: Arena) -> BootCore:
+        group = self.layout.group[name]
+        nic = self.layout.nic[group.nic]
+        wire = -1
+        if nic.driver == "memory":
+            from ..nic.memory import create
+
+            wire = create()
+            self._stack.callback(os.close, wire)
+        own = nic.own_address
+        return BootCore(
+            number=number,
+            group=name,
+            cpu=cpu,
+            arena=arena.fd,
+            driver=nic.driver,
+            wire=wire,
+            spin=group.idle == "spin",
+            drain_milliseconds=round(self.layout.supervision.drain_seconds * 1000),
+            half_open_limit=max(group.connections // HALF_OPEN, 1),
+            local_address=str(own.ip) if own else nic.bind,
+            mtu=nic.mtu,
+            listeners=tuple(self._listener(nic, listen.port_number) for listen in group.listen),
+        )
+
+    def _listener(self, nic: Nic, port: int) -> BootListener:
+        if nic.driver != "kernel":
+            return BootListener(port)
+        opened = self._stack.enter_context(open_listener(nic.bind, port))
+        return BootListener(port, opened.fileno())
+
+
+def open_listener(address: str, port: int) -> socket.socket:
+    """One core's listening socket; the port's other cores have theirs beside it, and Linux spreads the connections."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((address, port))
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

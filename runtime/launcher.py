@@ -1,0 +1,364 @@
+"""The launcher: `python -m splitplane.runtime.launcher DESCRIPTOR CONTROLLER_PID`, exec'd by the controller.
+
+Imports the actors, compiles them once, then forks: one worker a core and one standby beside it, which has everything
+mapped and waits. It has one thread, because a fork copies only the caller's. A dead worker's standby takes over within
+milliseconds. When the controller is gone the kernel ends the launcher, and with it every worker.
+"""
+
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..dataplane.core_state import CoreState
+from . import system, worker
+from .boot import Boot, BootCore, Lines
+from .errors import ActorError, Problem, SplitplaneError
+from .imports import import_actors
+from .layout import Layout
+from .program import Compiled
+from .schema import schema_of
+from .stall import StallWatch
+
+WATCH_SECONDS = 0.01
+"""How often the loops' heartbeats are looked at."""
+STANDBY_ATTEMPTS = 3
+"""A core whose fresh workers die this often before they are ready is given up."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One forked process of a core: first a standby, then its worker."""
+
+    pid: int
+    pidfd: int
+    lines: Lines
+    waiting: bool = False
+    running: bool = False
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Seat:
+    """A core as the launcher sees it."""
+
+    core: BootCore
+    state: CoreState
+    watch: StallWatch
+    adopt: bool
+    worker: Child | None = None
+    standby: Child | None = None
+    deaths: deque[float] = field(default_factory=deque)
+    failures: int = 0
+    died_at: float = 0.0
+    finished: bool = False
+
+
+class Launcher:
+    """The launcher's loop over its children and its controller."""
+
+    def __init__(self, kit: worker.Kit, controller: Lines) -> None:
+        self.kit = kit
+        self.boot = boot = kit.boot
+        self.controller = controller
+        self.stopping = False
+        self.poller = select.poll()
+        self.poller.register(controller, select.POLLIN)
+        self.owners: dict[int, tuple[Seat, Child]] = {}
+        self.seats = [
+            Seat(core, CoreState(core.arena), StallWatch(boot.stall_milliseconds), boot.adopt)
+            for core in boot.cores
+        ]
+
+    def run(self) -> int:
+        """Until every worker has finished, or the controller is gone. Returns the exit code."""
+        for seat in self.seats:
+            self.fork(seat)
+        self.command()
+        while not all(seat.finished for seat in self.seats):
+            for descriptor, _ in self.poller.poll(WATCH_SECONDS * 1000):
+                if descriptor == self.controller.fileno():
+                    if not self.command():
+                        return self.leave(1)
+                elif descriptor in self.owners:
+                    self.look(descriptor)
+            for seat in self.seats:
+                self.supervise(seat)
+        return self.leave(0)
+
+    def command(self) -> bool:
+        """What the controller wants; False when it is gone."""
+        messages = self.controller.receive()
+        if messages is None:
+            return False
+        for message in messages:
+            if message["do"] == "stop":
+                self.stopping = True
+                for seat in self.seats:
+                    self.end(seat.standby)
+                    seat.finished = seat.worker is None and seat.standby is None
+            elif message["do"] == "kill":
+                for seat in self.seats:
+                    if message.get("core", seat.core.number) == seat.core.number:
+                        self.end(seat.worker, message.get("reason", ""))
+        return True
+
+    def fork(self, seat: Seat) -> None:
+        """Makes a standby for a core."""
+        ours, theirs = socket.socketpair()
+        gc.collect()
+        gc.freeze()
+        pid = os.fork()
+        if pid == 0:
+            worker.main(self.kit, seat.core, theirs)
+        theirs.close()
+        ours.setblocking(False)
+        child = Child(pid, os.pidfd_open(pid), Lines(ours))
+        seat.standby = child
+        for descriptor in (child.pidfd, ours.fileno()):
+            self.owners[descriptor] = (seat, child)
+            self.poller.register(descriptor, select.POLLIN)
+
+    def look(self, descriptor: int) -> None:
+        """Something happened to a child: it spoke, or it died."""
+        seat, child = self.owners[descriptor]
+        if descriptor == child.pidfd:
+            self.bury(seat, child)
+            return
+        messages = child.lines.receive()
+        if messages is None:
+            self.poller.unregister(descriptor)
+            del self.owners[descriptor]
+            return
+        for message in messages:
+            self.hear(seat, child, message)
+
+    def hear(self, seat: Seat, child: Child, message: dict[str, Any]) -> None:
+        """A child's own words: `waiting`, `running`, or why it fails."""
+        what = message.pop("event")
+        if what == "waiting":
+            child.waiting = True
+            if seat.worker is None:
+                self.activate(seat)
+        elif what == "running":
+            child.running = True
+            seat.failures = 0
+            seat.adopt = True
+            seat.watch.start(child.pid)
+            outage = time.monotonic() - seat.died_at if seat.died_at else None
+            self.tell("running", seat, child, outage=outage, **message)
+            if seat.standby is None and not self.stopping:
+                self.fork(seat)
+        elif what == "failed":
+            child.reason = message["text"]
+
+    def activate(self, seat: Seat) -> None:
+        """The standby becomes the worker."""
+        child = seat.standby
+        if child is None or not child.waiting or self.stopping:
+            return
+        seat.worker, seat.standby = child, None
+        child.lines.send(adopt=seat.adopt)
+
+    def bury(self, seat: Seat, child: Child) -> None:
+        """A child is dead: reap it, say so, put the standby in its place."""
+        reaped, status = os.waitpid(child.pid, os.WNOHANG)
+        if not reaped:
+            return  # an event of a descriptor whose number another child has got meanwhile
+        for message in child.lines.receive() or ():
+            self.hear(seat, child, message)
+        for descriptor in (child.pidfd, child.lines.fileno()):
+            if self.owners.pop(descriptor, None):
+                self.poller.unregister(descriptor)
+        os.close(child.pidfd)
+        child.lines.close()
+        if child is seat.standby:
+            seat.standby = None
+            self.buried_standby(seat, child, status)
+        else:
+            seat.worker = None
+            seat.watch.stop()
+            self.buried_worker(seat, child, status)
+        seat.finished = self.stopping and seat.worker is None and seat.standby is None
+
+    def buried_standby(self, seat: Seat, child: Child, status: int) -> None:
+        if self.stopping:
+            return
+        seat.failures += 1
+        if seat.failures >= STANDBY_ATTEMPTS:
+            self.give_up(
+                seat, child.reason or f"its standby keeps dying: {system.describe_exit(status)}"
+            )
+        else:
+            self.fork(seat)
+
+    def buried_worker(self, seat: Seat, child: Child, status: int) -> None:
+        seat.died_at = time.monotonic()
+        if self.stopping:
+            self.tell("finished", seat, child, exit=system.describe_exit(status))
+            return
+        index, handler = seat.state.current
+        exit_text = child.reason or system.describe_exit(status)
+        if not child.running:
+            seat.failures += 1
+        self.tell("died", seat, child, exit=exit_text, handler=handler, record=index)
+        if seat.failures >= STANDBY_ATTEMPTS:
+            self.give_up(seat, exit_text)
+            return
+        seat.deaths.append(seat.died_at)
+        while seat.deaths[0] < seat.died_at - self.boot.restart_seconds:
+            seat.deaths.popleft()
+        if len(seat.deaths) > self.boot.restarts:
+            self.give_up(
+                seat,
+                f"its worker died {len(seat.deaths)} times within {self.boot.restart_seconds:g} s "
+                f"(supervision.restarts = {self.boot.restarts}); the last one: {exit_text}",
+            )
+            return
+        self.activate(seat)
+        if seat.worker is None and seat.standby is None:
+            self.fork(seat)
+
+    def give_up(self, seat: Seat, text: str) -> None:
+        """Too many deaths: the core stays empty, the controller decides."""
+        self.controller.send(event="gave_up", core=seat.core.number, cpu=seat.core.cpu, text=text)
+        self.end(seat.standby)
+        seat.finished = True
+
+    def supervise(self, seat: Seat) -> None:
+        """A loop that stands still is ended; its standby does the rest."""
+        child = seat.worker
+        if child is None or not child.running or child.reason:
+            return
+        reason = seat.watch.look(seat.state.heartbeat)
+        if reason:
+            self.tell("stalled", seat, child, text=reason)
+            self.end(child, reason)
+
+    def end(self, child: Child | None, reason: str = "") -> None:
+        """Kills one child; its pidfd says when it is dead."""
+        if child is not None:
+            child.reason = child.reason or reason
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+
+    def leave(self, code: int) -> int:
+        """Kills and reaps whoever is left."""
+        children = {id(child): child for _, child in self.owners.values()}
+        for child in children.values():
+            self.end(child)
+        for child in children.values():
+            with suppress(ChildProcessError):
+                os.waitpid(child.pid, 0)
+        return code
+
+    def tell(self, event: str, seat: Seat, child: Child, **more: Any) -> None:
+        """Tells the controller of a core's child."""
+        core = seat.core
+        self.controller.send(event=event, core=core.number, cpu=core.cpu, pid=child.pid, **more)
+
+
+def main(arguments: list[str]) -> int:
+    """The process's life; returns its exit code."""
+    system.die_with(int(arguments[2]))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    controller = Lines(socket.socket(fileno=int(arguments[1])))
+    order = controller.wait()
+    if order is None:
+        return 1
+    controller.send(event="step", step="interpreter", seconds=time.monotonic() - order["started"])
+    try:
+        return serve(Boot.from_json(order["boot"]), controller)
+    except SplitplaneError as error:
+        controller.send(event="refused", problems=[problem.as_dict() for problem in error.problems])
+    except OSError as error:
+        controller.send(event="broken", text=f"launcher: {error}")
+    return 1
+
+
+def serve(boot: Boot, controller: Lines) -> int:
+    """Imports, compiles, forks, and watches. Raises SplitplaneError with what is wrong with the actors."""
+    system.name_process(f"{boot.name}:launcher")
+    raise_limits()
+    if boot.control_cpus:
+        with suppress(OSError):
+            os.sched_setaffinity(0, boot.control_cpus)
+    steps = Steps(controller)
+    kit = build(boot, steps)
+    steps.refuse_threads()
+    controller.stream.setblocking(False)
+    return Launcher(kit, controller).run()
+
+
+def build(boot: Boot, steps: "Steps") -> worker.Kit:
+    """Imports and compiles the actors of `boot`'s layout. Raises ActorError with all that is wrong with them."""
+    layout = Layout.model_validate_json(json.dumps(boot.layout))
+    layout = layout.located(Path(boot.directory), boot.file)
+    actors = import_actors(layout)
+    schema = schema_of(actors.all)
+    steps.done("import")
+    program = Compiled(actors.all, schema, verbose=boot.verbose)
+    steps.done("compile")
+    return worker.Kit(boot, layout, actors, schema, program)
+
+
+def raise_limits() -> None:
+    """As many descriptors as this user may have: a kernel driver's connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Steps:
+    """The steps before the first fork: how long each took, and which of them left threads behind."""
+
+    def __init__(self, controller: Lines) -> None:
+        self.controller = controller
+        self.culprits: dict[str, int] = {}
+        self._known = len(system.thread_names(os.getpid()))
+        self._began = time.monotonic()
+
+    def done(self, step: str) -> None:
+        """`step` ends now, as `import hello` or `compile`: what has passed since the last one was its."""
+        now = time.monotonic()
+        self.controller.send(event="step", step=step, seconds=now - self._began)
+        threads = len(system.thread_names(os.getpid()))
+        if threads > self._known:
+            self.culprits[step] = threads - self._known
+        self._known = threads
+        self._began = time.monotonic()
+
+    def refuse_threads(self) -> None:
+        """Raises ActorError, naming threads and who started them, when a fork would lose any."""
+        names = system.thread_names(os.getpid())
+        others = [name for thread, name in names.items() if thread != os.getpid()]
+        if not others:
+            return
+        python = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+        culprits = (
+            ", ".join(f"`{step}`" for step in self.culprits) or "the start of the interpreter"
+        )
+        raise ActorError(
+            Problem(
+                file="launcher",
+                problem=f"{len(others)} other thread(s) run before the fork and would be lost in it: "
+                f"{', '.join(python or others)}, started by {culprits}",
+                remedy="start threads in the on_start of a control actor, not when the module is imported",
+            )
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

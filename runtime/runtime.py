@@ -1,0 +1,198 @@
+"""`async with splitplane.start("layout.toml") as runtime:`: a layout's processes and control plane in your own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ..controlplane.peer import GroupPeer
+    from ..controlplane.service import Service
+    from .controller import Controller, Event
+    from .holdings import Holdings
+    from .layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A core's worker: `pid` is 0 while it is being replaced, `outage` the seconds that the last replacement took."""
+
+    core: int
+    group: str
+    cpu: int
+    pid: int
+    deaths: int
+    outage: float
+
+
+def start(layout: str | Path | Layout, overrides: Iterable[str] = ()) -> Runtime:
+    """A runtime of `layout`, a TOML file or a Layout; it starts when entered with `async with`.
+
+    `overrides` are `KEY=VALUE` as for `--set`. Raises LayoutError here; entering it raises MachineError, ActorError or
+    StartError with everything that is wrong, and leaves nothing behind.
+    """
+    from .layout import Layout
+    from .load import load_layout
+
+    if not isinstance(layout, Layout):
+        layout = load_layout(Path(layout), list(overrides))
+    return Runtime(layout)
+
+
+class Runtime:
+    """A running layout. `runtime["web"]` tells and asks a group's cores; see also `workers`, `counters`, `wait`."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._listeners: list[Callable[[Event], None]] = []
+        self._holdings: Holdings | None = None
+        self._controller: Controller | None = None
+        self._service: Service | None = None
+        self._last: list[dict[str, int]] = []
+        self._taken = 0
+
+    async def __aenter__(self) -> Self:
+        from .controller import Controller
+        from .holdings import Holdings
+
+        self._holdings = Holdings(self.layout)
+        try:
+            await self._start_service()
+            self._controller = Controller(self._holdings, self._hear)
+            await self._controller.start()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Drains and ends the processes, lets the control actors finish, gives memory and ports back."""
+        if self._controller:
+            await self._controller.stop()
+        await self._close()
+
+    def stop_at_once(self) -> None:
+        """Resets the connections that a running `stop` still waits for."""
+        if self._controller:
+            self._controller.stop_at_once()
+
+    async def wait(self) -> None:
+        """Until the runtime is stopped. Raises StartError when a process can't be replaced any more."""
+        await self._started.wait()
+
+    def listen(self, hear: Callable[[Event], None]) -> None:
+        """`hear` is called with every Event of the processes from now on: steps of the start, deaths, replacements."""
+        self._listeners.append(hear)
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """A Worker for each core, as of now."""
+        return tuple(
+            Worker(
+                held.order.number,
+                held.order.group,
+                held.order.cpu,
+                seat.pid,
+                seat.deaths,
+                seat.outage,
+            )
+            for held, seat in zip(self._held.cores, self._started.workers, strict=True)
+        )
+
+    @property
+    def launcher_pid(self) -> int:
+        """The launcher's pid; 0 while it is being replaced."""
+        return self._started.launcher_pid
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """Seconds that each step of the start took."""
+        return dict(self._started.steps)
+
+    def counters(self, core: int) -> dict[str, int]:
+        """A core's counters by name, those at 0 too; after the end, as they were then."""
+        if self._last:
+            return self._last[core]
+        return self._held.cores[core].state.counters()
+
+    @property
+    def control_messages(self) -> int:
+        """Messages that the control plane has taken out of its rings."""
+        return self._service.taken if self._service else self._taken
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of the pages that the arenas stand on; the smallest when they differ."""
+        return min(held.arena.page_size for held in self._held.cores)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the memory that could be had will cost; empty when all is as wanted."""
+        return tuple(filter(None, (held.arena.warning for held in self._held.cores)))
+
+    def wire(self, core: int) -> int:
+        """The descriptor of a core's memory wire; our side of it is 1 (nic/memory.py). -1 with another driver."""
+        return self._held.cores[core].order.wire
+
+    def __getitem__(self, group: str) -> GroupPeer:
+        """The cores of a group, to tell and ask. KeyError, naming those there are, if there is none of that name."""
+        if self._service is None:
+            raise RuntimeError(
+                "the runtime isn't running: async with splitplane.start(…) as runtime"
+            )
+        return self._service.group(group)
+
+    @property
+    def _started(self) -> Controller:
+        if self._controller is None:
+            raise RuntimeError(
+                "the runtime isn't running: async with splitplane.start(…) as runtime"
+            )
+        return self._controller
+
+    @property
+    def _held(self) -> Holdings:
+        if self._holdings is None:
+            raise RuntimeError(
+                "the runtime isn't running: async with splitplane.start(…) as runtime"
+            )
+        return self._holdings
+
+    async def _start_service(self) -> None:
+        from ..controlplane.service import Service
+        from .imports import data_listeners
+        from .schema import schema_of
+
+        held, layout = self._held, self.layout
+        groups: dict[str, list[int]] = {name: [] for name in layout.group}
+        for number, name, _ in layout.cores:
+            groups[name].append(number)
+        self._service = Service(
+            held.mesh,
+            schema_of(held.actors.all),
+            actors={
+                name: (held.actors.control[name](), control.mailbox)
+                for name, control in layout.control.items()
+            },
+            groups=groups,
+            listeners=[held.actors.data[name, place] for name, place, _ in data_listeners(layout)],
+        )
+        await self._service.start()
+
+    async def _close(self) -> None:
+        service, self._service = self._service, None
+        if service:
+            await service.stop()
+            self._taken = service.taken
+        if self._holdings:
+            self._last = [held.state.counters() for held in self._holdings.cores]
+            self._holdings.close()
+
+    def _hear(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)

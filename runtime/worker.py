@@ -1,0 +1,121 @@
+"""A worker: one core's process, forked by the launcher with the handlers already compiled.
+
+It first is a standby, which maps and locks the core's memory, gives up its rights and waits. Told to go, it pins itself
+and reads that back, takes over the arena, and enters the loop, which it leaves only when the controller wants it to.
+Ctrl-C and SIGTERM are the controller's affair.
+"""
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from ..dataplane.core import Core
+from ..nic.memory import Wire
+from . import system
+from .arena import Arena
+from .assemble import assemble
+from .boot import Boot, BootCore, Lines
+from .imports import Actors
+from .layout import Layout
+from .mesh import Mesh
+from .program import Program
+from .schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What the launcher made once and every worker finds in its memory."""
+
+    boot: Boot
+    layout: Layout
+    actors: Actors
+    schema: Schema
+    program: Program
+
+
+def main(kit: Kit, order: BootCore, stream: socket.socket) -> NoReturn:
+    """The forked process's life. Nothing of the launcher's own runs in it any more."""
+    code = 1
+    lines = Lines(stream)
+    try:
+        code = live(kit, order, lines)
+    except BaseException as error:  # noqa: BLE001 - the launcher is told, whatever it was
+        lines.send(event="failed", text=f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(code)
+
+
+def live(kit: Kit, order: BootCore, lines: Lines) -> int:
+    """Standby, then worker. Returns the exit code."""
+    parent = settle(kit.boot, order, lines)
+    arena = Arena.attach(order.arena, layout_hash=kit.boot.digest)
+    mesh = Mesh.attach(kit.boot.mesh, layout_hash=kit.boot.digest)
+    locked = lock(arena)
+    dropped = system.drop_privileges()
+    system.die_with(parent)
+    lines.send(event="waiting")
+    told = lines.wait()
+    if told is None:
+        return 1
+    began = time.monotonic()
+    adopt = bool(told["adopt"])
+    system.pin(order.cpu)
+    core = open_core(kit, order, arena, mesh, adopt=adopt)
+    core.start(restarted=adopt)
+    lines.send(event="running", seconds=time.monotonic() - began, locked=locked, dropped=dropped)
+    return core.run()
+
+
+def settle(boot: Boot, order: BootCore, lines: Lines) -> int:
+    """Cuts the ties with what the launcher had open; returns the launcher's pid."""
+    parent = os.getppid()
+    system.die_with(parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    system.name_process(f"{boot.name}:{order.number}")
+    system.wake_exactly()
+    system.close_all_but((lines.fileno(), boot.mesh, *boot.claims, *order.descriptors))
+    with suppress(OSError):  # a dump of the arena would keep the standby waiting for seconds
+        Path("/proc/self/coredump_filter").write_text("0x1")
+    return parent
+
+
+def open_core(kit: Kit, order: BootCore, arena: Arena, mesh: Mesh, *, adopt: bool) -> Core:
+    """The core with its actors, rings and transport, ready to start."""
+    core = Core(
+        arena.memory,
+        number=order.number,
+        spin=order.spin,
+        drain_milliseconds=order.drain_milliseconds,
+        half_open_limit=order.half_open_limit,
+        local_address=order.local_address,
+        mtu=order.mtu,
+        adopt=adopt,
+    )
+    if adopt:
+        adopt_rings(mesh, order.number)
+    assemble(core, order, kit.layout, kit.actors, kit.schema, kit.program, mesh)
+    if order.driver == "kernel":
+        core.attach_kernel()
+    else:
+        core.attach_tcp(Wire(order.wire, 0))
+    return core
+
+
+def adopt_rings(mesh: Mesh, number: int) -> None:
+    """Takes the dead worker's end of every ring."""
+    for peer in mesh.peers:
+        mesh.ring(number, peer).adopt_producer()
+        mesh.ring(peer, number).adopt_consumer()
+
+
+def lock(arena: Arena) -> bool:
+    """Locks arena and stack, and nothing else; False when the limit (ulimit -l) is too low."""
+    locked = system.lock_memory(arena.address, arena.size)
+    address, length = system.stack_span()
+    return system.lock_memory(address, length) and locked if length else locked
