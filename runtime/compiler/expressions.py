@@ -34,12 +34,12 @@ FOLDED: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Mult: lambda left, right: left * right,
     ast.FloorDiv: lambda left, right: left // right,
     ast.Mod: lambda left, right: left % right,
-    ast.LShift: lambda left, right: left << right,
+    ast.LShift: lambda left, right: left << min(right, 64),
     ast.RShift: lambda left, right: left >> right,
     ast.BitAnd: lambda left, right: left & right,
     ast.BitOr: lambda left, right: left | right,
     ast.BitXor: lambda left, right: left ^ right,
-    ast.Pow: lambda left, right: left**right,
+    ast.Pow: lambda left, right: pow(left, right, 1 << 64) if right >= 0 else left >> right,
 }
 CHECKED = {
     ast.FloorDiv: integers.floor_divide,
@@ -69,6 +69,11 @@ class Value(NamedTuple):
 
     node: ast.expr
     kind: Any
+
+
+def known(value: Any) -> Static:
+    """A constant as handlers see it: integers have 64 bits."""
+    return Static(wrap(value) if type(value) is int else value)
 
 
 def is_number(kind: Any) -> bool:
@@ -161,7 +166,7 @@ class Expressions:
     def on_constant(self, node: ast.Constant) -> Value:
         if node.value is None:
             return Value(node, none)
-        return Value(node, Static(node.value))
+        return Value(node, known(node.value))
 
     def on_name(self, node: ast.Name) -> Value:
         if node.id in self.names:
@@ -171,7 +176,7 @@ class Expressions:
             return Value(node, kind)
         if node.id in self.function.__code__.co_varnames:
             raise Refusal(node, f"{node.id} is used before it has a value")
-        return Value(node, lookup(node, self.function))
+        return Value(node, known(lookup(node, self.function).value))
 
     def on_tuple(self, node: ast.Tuple) -> Value:
         parts = [self.expression(each) for each in node.elts]
@@ -201,7 +206,7 @@ class Expressions:
             whole = {ast.USub: int.__neg__, ast.Invert: int.__invert__, ast.UAdd: int.__pos__}[
                 type(node.op)
             ]
-            return Value(node, Static(whole(int(got.kind.value))))
+            return Value(node, Static(wrap(whole(int(got.kind.value)))))
         got = self.whole(node.operand, self.settled(node.operand, got), "this operator")
         return Value(ast.copy_location(ast.UnaryOp(node.op, got.node), node), int64)
 
@@ -220,7 +225,7 @@ class Expressions:
     def fold(self, node: ast.BinOp, left: int, right: int) -> Value:
         """An operation on two constants, done now."""
         try:
-            return Value(node, Static(FOLDED[type(node.op)](left, right)))
+            return Value(node, Static(wrap(FOLDED[type(node.op)](left, right))))
         except (ValueError, ZeroDivisionError) as error:
             raise Refusal(node, f"this always fails: {error}") from None
 
@@ -410,7 +415,7 @@ class Expressions:
         owner = self.expression(node.value)
         kind = owner.kind
         if isinstance(kind, Static):
-            return Value(node, member(node, kind.value))
+            return Value(node, known(member(node, kind.value).value))
         if isinstance(kind, ActorKind):
             return self.of_actor(node, owner)
         if isinstance(kind, ConnectionKind):
@@ -461,7 +466,7 @@ class Expressions:
         found = member_of_actor(node, owner.kind.actor)
         if isinstance(found.value, FunctionType):
             raise Refusal(node, f"{node.attr} is a method", f"call it: self.{node.attr}(…)")
-        return Value(node, found)
+        return Value(node, known(found.value))
 
     def actor_memory(self, node: ast.Attribute) -> Any:
         """The shape of self.core or self.config."""
