@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import typing
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -255,7 +256,11 @@ class Calls(Expressions):
             bound = self.bound(
                 node, cls.__name__, list(cls._fields), getattr(cls, "_field_defaults", {})
             )
-            parts = [self.value(each) for each in bound]
+            hints = typing.get_type_hints(cls)
+            parts = [
+                self.number(each, name) if hints.get(name) is int else self.value(each)
+                for name, each in zip(cls._fields, bound, strict=True)
+            ]
             name = ast.copy_location(ast.Name(self.bind(cls, cls.__name__), ast.Load()), node)
             call = ast.copy_location(ast.Call(name, [part.node for part in parts], []), node)
             return Value(call, numba_types.BaseTuple.from_types([part.kind for part in parts], cls))

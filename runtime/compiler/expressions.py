@@ -71,7 +71,7 @@ class Value(NamedTuple):
     kind: Any
 
 
-def known(value: Any) -> Static:
+def seen(value: Any) -> Static:
     """A constant as handlers see it: integers have 64 bits."""
     return Static(wrap(value) if type(value) is int else value)
 
@@ -166,7 +166,7 @@ class Expressions:
     def on_constant(self, node: ast.Constant) -> Value:
         if node.value is None:
             return Value(node, none)
-        return Value(node, known(node.value))
+        return Value(node, seen(node.value))
 
     def on_name(self, node: ast.Name) -> Value:
         if node.id in self.names:
@@ -176,7 +176,7 @@ class Expressions:
             return Value(node, kind)
         if node.id in self.function.__code__.co_varnames:
             raise Refusal(node, f"{node.id} is used before it has a value")
-        return Value(node, known(lookup(node, self.function).value))
+        return Value(node, seen(lookup(node, self.function).value))
 
     def on_tuple(self, node: ast.Tuple) -> Value:
         parts = [self.expression(each) for each in node.elts]
@@ -415,7 +415,7 @@ class Expressions:
         owner = self.expression(node.value)
         kind = owner.kind
         if isinstance(kind, Static):
-            return Value(node, known(member(node, kind.value).value))
+            return Value(node, seen(member(node, kind.value).value))
         if isinstance(kind, ActorKind):
             return self.of_actor(node, owner)
         if isinstance(kind, ConnectionKind):
@@ -466,7 +466,7 @@ class Expressions:
         found = member_of_actor(node, owner.kind.actor)
         if isinstance(found.value, FunctionType):
             raise Refusal(node, f"{node.attr} is a method", f"call it: self.{node.attr}(…)")
-        return Value(node, known(found.value))
+        return Value(node, seen(found.value))
 
     def actor_memory(self, node: ast.Attribute) -> Any:
         """The shape of self.core or self.config."""
