@@ -16,12 +16,12 @@ static void reply_send(struct core *core, uint32_t peer) {
 static void dispatch(struct core *core, uint32_t peer, const struct ring_message *message, const uint8_t *payload) {
     struct parked_reply *reply = &core->parked[peer];
     uint32_t first = message->target, last = message->target;
-    int result = -ENOMSG;
+    int result = -ENOMSG, known = message->kind == MESSAGE_TELL || message->kind == MESSAGE_ASK;
     if (message->target == EVERY_LISTENER) {
         first = 0;
         last = core->listener_count - 1;
     }
-    for (uint32_t listener = first; listener <= last && listener < core->listener_count; listener++) {
+    for (uint32_t listener = first; known && listener <= last && listener < core->listener_count; listener++) {
         int one = actor_message(core, listener, message->type, payload, message->length, peer, reply->payload);
         if (one != -ENOMSG)
             result = one;

@@ -1,5 +1,6 @@
 """The actor layer over the bench transport: what reaches a handler, in which order, and what becomes of it."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ endings = st.sampled_from([b"", b".", b"x", b"!", b"~", b"-"])
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 class Bench:
