@@ -5,6 +5,7 @@ from typing import Any
 
 from ..dataplane.bind import MessageEntry, Pace, bind, core_offsets
 from ..dataplane.core import Core
+from ..nic.memory import Wire
 from .boot import BootCore
 from .config import config_of
 from .fixed import Fixed
@@ -61,6 +62,14 @@ def assemble(
         )
     for peer in mesh.peers:
         core.peer(peer, mesh.ring(order.number, peer), mesh.ring(peer, order.number))
+
+
+def attach(core: Core, order: BootCore) -> None:
+    """Puts the order's transport under a core. Raises OSError."""
+    if order.driver == "kernel":
+        core.attach_kernel()
+    else:
+        core.attach_tcp(Wire(order.wire, 0))
 
 
 def message_entries(spec: ActorSpec, schema: Schema, entries: Entries) -> list[MessageEntry]:

@@ -51,8 +51,15 @@ class WorkerSeat:
 class Controller:
     """Starts, watches and stops the processes of one runtime. Lives in one event loop."""
 
-    def __init__(self, holdings: Holdings, hear: Callable[[Event], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        holdings: Holdings,
+        hear: Callable[[Event], None] = lambda _: None,
+        *,
+        verbose: bool = False,
+    ) -> None:
         self.holdings = holdings
+        self._verbose = verbose
         self.workers = [WorkerSeat() for _ in holdings.cores]
         self.steps: dict[str, float] = {}
         """Seconds that each step of the start took: interpreter, import, compile, fork…"""
@@ -132,7 +139,7 @@ class Controller:
 
     def _launch(self, *, adopt: bool) -> None:
         """Starts a launcher and hands it its order; what becomes of it arrives at _read and _died."""
-        boot = self.holdings.boot(adopt=adopt)
+        boot = self.holdings.boot(adopt=adopt, verbose=self._verbose)
         self._launched = time.monotonic()
         ours, theirs = socket.socketpair()
         with theirs:

@@ -38,14 +38,17 @@ class Holding:
 class Holdings:
     """Everything of one runtime. Closing it gives this process's part back."""
 
-    def __init__(self, layout: Layout) -> None:
-        """Opens it all. Raises MachineError or ActorError with every problem; nothing is held then."""
+    def __init__(self, layout: Layout, *, pinned: bool = True) -> None:
+        """Opens it all. Raises MachineError or ActorError with every problem; nothing is held then.
+
+        `pinned`: its cores get CPUs of their own, so these are claimed too.
+        """
         self.layout = layout
         self.cores: list[Holding] = []
         self._stack = ExitStack()
         try:
             self.claims = self._stack.enter_context(Claims(layout.name))
-            self._claim()
+            self._claim(pinned=pinned)
             self._open()
         except BaseException:
             self._stack.close()
@@ -62,7 +65,7 @@ class Holdings:
         self._stack.close()
         self.cores.clear()
 
-    def boot(self, *, adopt: bool = False) -> Boot:
+    def boot(self, *, adopt: bool = False, verbose: bool = False) -> Boot:
         """The order for a launcher."""
         layout = self.layout
         return Boot(
@@ -76,17 +79,18 @@ class Holdings:
             control_cpus=layout.machine.control_cpus,
             claims=self.claims.descriptors,
             adopt=adopt,
+            verbose=verbose,
             stall_milliseconds=layout.supervision.stall_milliseconds,
             restarts=layout.supervision.restarts,
             restart_seconds=layout.supervision.restart_seconds,
         )
 
-    def _claim(self) -> None:
+    def _claim(self, *, pinned: bool) -> None:
         problems: list[Problem] = []
         file = self.layout.file
         for name, group in self.layout.group.items():
             key = f"group.{name}"
-            for cpu in group.cpus:
+            for cpu in group.cpus if pinned else ():
                 try:
                     self.claims.cpu(cpu, f"{key}.cpus", file)
                 except SplitplaneError as error:

@@ -44,8 +44,10 @@ def start(layout: str | Path | Layout, overrides: Iterable[str] = ()) -> Runtime
 class Runtime:
     """A running layout. `runtime["web"]` tells and asks a group's cores; see also `workers`, `counters`, `wait`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, verbose: bool = False) -> None:
+        """Nothing is started yet. `verbose` adds the compiler's own words to what it refuses."""
         self.layout = layout
+        self._verbose = verbose
         self._listeners: list[Callable[[Event], None]] = []
         self._holdings: Holdings | None = None
         self._controller: Controller | None = None
@@ -59,8 +61,9 @@ class Runtime:
 
         self._holdings = Holdings(self.layout)
         try:
-            await self._start_service()
-            self._controller = Controller(self._holdings, self._hear)
+            self._service = make_service(self._holdings)
+            await self._service.start()
+            self._controller = Controller(self._holdings, self._hear, verbose=self._verbose)
             await self._controller.start()
         except BaseException:
             await self._close()
@@ -163,27 +166,6 @@ class Runtime:
             )
         return self._holdings
 
-    async def _start_service(self) -> None:
-        from ..controlplane.service import Service
-        from .imports import data_listeners
-        from .schema import schema_of
-
-        held, layout = self._held, self.layout
-        groups: dict[str, list[int]] = {name: [] for name in layout.group}
-        for number, name, _ in layout.cores:
-            groups[name].append(number)
-        self._service = Service(
-            held.mesh,
-            schema_of(held.actors.all),
-            actors={
-                name: (held.actors.control[name](), control.mailbox)
-                for name, control in layout.control.items()
-            },
-            groups=groups,
-            listeners=[held.actors.data[name, place] for name, place, _ in data_listeners(layout)],
-        )
-        await self._service.start()
-
     async def _close(self) -> None:
         service, self._service = self._service, None
         if service:
@@ -194,5 +176,42 @@ class Runtime:
             self._holdings.close()
 
     def _hear(self, event: Event) -> None:
+        log_event(event)
         for listener in self._listeners:
             listener(event)
+
+
+def log_event(event: Event) -> None:
+    """Deaths and replacements go to structlog's logger `splitplane`."""
+    import structlog
+
+    log = structlog.get_logger("splitplane")
+    match event.kind:
+        case "died" | "stalled":
+            log.warning("worker_lost" if event.kind == "died" else "worker_stalled", **event.fields)
+        case "running" if event.fields["outage"] is not None:
+            log.info("worker_replaced", **event.fields)
+        case "gave_up" | "launcher_died":
+            log.error(event.kind, **event.fields)
+
+
+def make_service(held: Holdings) -> Service:
+    """The control plane of what is held, not yet started."""
+    from ..controlplane.service import Service
+    from .imports import data_listeners
+    from .schema import schema_of
+
+    layout = held.layout
+    groups: dict[str, list[int]] = {name: [] for name in layout.group}
+    for number, name, _ in layout.cores:
+        groups[name].append(number)
+    return Service(
+        held.mesh,
+        schema_of(held.actors.all),
+        actors={
+            name: (held.actors.control[name](), control.mailbox)
+            for name, control in layout.control.items()
+        },
+        groups=groups,
+        listeners=[held.actors.data[name, place] for name, place, _ in data_listeners(layout)],
+    )

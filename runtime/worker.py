@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..dataplane.core import Core
-from ..nic.memory import Wire
 from . import system
 from .arena import Arena
-from .assemble import assemble
+from .assemble import assemble, attach
 from .boot import Boot, BootCore, Lines
 from .imports import Actors
 from .layout import Layout
@@ -100,10 +99,7 @@ def open_core(kit: Kit, order: BootCore, arena: Arena, mesh: Mesh, *, adopt: boo
     if adopt:
         adopt_rings(mesh, order.number)
     assemble(core, order, kit.layout, kit.actors, kit.schema, kit.program, mesh)
-    if order.driver == "kernel":
-        core.attach_kernel()
-    else:
-        core.attach_tcp(Wire(order.wire, 0))
+    attach(core, order)
     return core
 
 
