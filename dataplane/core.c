@@ -73,7 +73,7 @@ static int allocate_lists(struct core *core) {
     uint64_t bytes = ((uint64_t)core->capacity + 1) * sizeof(uint32_t);
     core->pending = touched(bytes);
     core->again = touched(bytes);
-    core->staging = touched(CORE_STAGING);
+    core->staging = touched(2 * CORE_STAGING);
     return core->pending && core->again && core->staging ? 0 : -ENOMEM;
 }
 
