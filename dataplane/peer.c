@@ -64,6 +64,18 @@ static void on_open(struct call *call) {
     call->ok = 1;
 }
 
+/* Flagged as listed for the next turn but not listed: bytes are kept and the window closes until peer_receive. */
+static void hold(struct record *record) {
+    record->flags |= FLAG_AGAIN;
+}
+
+static void let_go(struct core *core, uint32_t index) {
+    if (core->records[index].flags & FLAG_AGAIN) {
+        again_drop(core, index);
+    }
+    again_add(core, index);
+}
+
 static void on_data(struct call *call) {
     struct peer *peer = peer_of(call);
     struct peer_connection *connection = connection_of(call);
@@ -78,6 +90,9 @@ static void on_data(struct call *call) {
     memcpy(bytes + connection->length, call->data, (size_t)taken);
     connection->length += (uint32_t)taken;
     call->result = taken;
+    if (taken < call->length) {
+        hold(call->record);
+    }
 }
 
 static void on_end(struct call *call) {
@@ -223,7 +238,7 @@ int64_t peer_receive(struct peer *peer, int number, uint8_t *into, uint32_t most
     connection->length -= length;
     memmove(bytes, bytes + length, connection->length);
     if (length && !going(peer, connection)) {
-        again_add(peer->core, connection->index); /* there may be more where that came from */
+        let_go(peer->core, connection->index); /* there may be more where that came from */
         actor_pend(peer->core, connection->index);
     }
     return length;

@@ -85,20 +85,27 @@ static void duplicate(struct core *core, uint32_t index, const struct segment *s
     }
 }
 
-/* The window opened after probes: what they carried may have been thrown away. */
 static void window_opened(struct core *core, uint32_t index) {
-    struct record *record = &core->records[index];
     struct busy *busy = busy_of(core, index);
     if (busy && busy->persist_deadline) {
         busy->persist_deadline = 0;
         busy->persists = 0;
-        busy->resend = record->snd_una;
+    }
+}
+
+/* The peer has taken the byte of a probe, which snd_nxt doesn't count. */
+static void probe_taken(struct core *core, uint32_t index, uint32_t ack) {
+    struct record *record = &core->records[index];
+    struct busy *busy = busy_of(core, index);
+    if (busy && busy->persists && record->snd_una == record->snd_nxt && ack == record->snd_nxt + 1) {
+        record->snd_nxt = ack;
     }
 }
 
 int ack_input(struct core *core, uint32_t index, const struct segment *segment) {
     struct record *record = &core->records[index];
     int64_t behind = seq_diff(record->snd_una, segment->ack);
+    probe_taken(core, index, segment->ack);
     if (seq_diff(segment->ack, record->snd_nxt) > 0 || behind > 1ll << record->snd_wnd_bits) {
         core->counters[COUNTER_DROP_BAD_ACK]++;
         tcp_challenge(core, index);

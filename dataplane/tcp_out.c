@@ -94,25 +94,22 @@ static int send_one(struct core *core, uint32_t index, struct busy *busy, uint32
 }
 
 void tcp_retransmit_first(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
     struct busy *busy = busy_of(core, index);
-    uint32_t length = lesser(stream_queued(core, index), core->records[index].mss);
+    uint32_t flight = record->snd_nxt - record->snd_una;
+    uint32_t length = lesser(lesser(stream_queued(core, index), flight), record->mss);
     busy->rtt_start = 0;
     if (send_one(core, index, busy, 0, length)) {
         busy->rto_deadline = later(core, busy->rto);
     }
 }
 
-/* RFC 9293 section 3.8.6.1: one byte beyond the closed window. */
+/* RFC 9293 section 3.8.6.1: one byte beyond the closed window. snd_nxt stays, or our bare ACKs would lie outside that
+ * window and be ignored; ack_input takes an ACK of the byte for what it is. */
 void tcp_probe(struct core *core, uint32_t index) {
-    struct record *record = &core->records[index];
-    struct busy *busy = busy_of(core, index);
     core->counters[COUNTER_ZERO_WINDOW_PROBES]++;
-    if (segment_of_record(core, index, record->snd_una, TCP_ACK, 0, 1)) {
+    if (segment_of_record(core, index, core->records[index].snd_una, TCP_ACK, 0, 1)) {
         ack_went(core, index);
-        if (record->snd_nxt == record->snd_una) {
-            record->snd_nxt++;
-            busy->resend = record->snd_nxt;
-        }
     }
 }
 
@@ -121,6 +118,10 @@ void tcp_probe(struct core *core, uint32_t index) {
 static uint32_t sendable(const struct record *record, const struct busy *busy, uint32_t offset, uint32_t left) {
     uint32_t window = lesser(record->snd_wnd, busy->cwnd);
     uint32_t most = lesser(offset < window ? window - offset : 0, record->mss);
+    uint32_t flight = record->snd_nxt - record->snd_una;
+    if (offset < flight) {
+        return lesser(lesser(most, left), flight - offset); /* once more, in whatever pieces */
+    }
     if (left <= most) {
         return left;
     }
