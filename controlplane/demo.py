@@ -5,8 +5,10 @@ import json
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..runtime.layout import Layout
 from ..runtime.load import load_layout
@@ -30,7 +32,7 @@ def demo_layout(port: int) -> Layout:
     cpus = read_machine().cpus
     free = port or next(candidate for candidate in (PORT, 0) if _is_free(candidate))
     return load_layout(
-        Path(__file__).parent.parent / "examples" / "hello.toml",
+        Path(__file__).parent.parent / "examples" / "hello" / "layout.toml",
         [
             'nic.front.driver="kernel"',
             f'nic.front.bind="{ADDRESS}"',
@@ -58,31 +60,39 @@ def _free_port() -> int:
 
 async def _demo(*, serve: bool, as_json: bool, port: int, requests: int) -> int:
     layout = demo_layout(port)
-    port = layout.group["web"].listen[0].port_number
-    say = _silence if as_json else print
+    out = sys.stdout
+
+    def say(*words: object) -> None:
+        if not as_json:
+            print(*words, file=out, flush=True)
+
     say(f"splitplane demo: compiling {layout.group['web'].listen[0].actor} …")
+    # What the example's reporter prints is shown, but with --json stdout has the one object alone.
+    with redirect_stdout(sys.stderr if as_json else out):
+        failed = await _serve(layout, requests, say, serve=serve, out=out if as_json else None)
+    say("stopped: worker and launcher ended, memory returned")
+    return 1 if failed else 0
+
+
+async def _serve(
+    layout: Layout, requests: int, say: Callable[..., None], *, serve: bool, out: TextIO | None
+) -> bool:
+    """Starts it, visits it, shows the result; whether a request failed."""
+    port = layout.group["web"].listen[0].port_number
     async with Runtime(layout) as runtime:
         worker = runtime.workers[0]
-        say(
-            f"serving http://{ADDRESS}:{port}/ on CPU {worker.cpu}, worker {worker.pid}, driver kernel"
-        )
+        say(f"serving http://{ADDRESS}:{port}/ on CPU {worker.cpu}, worker {worker.pid}")
         found = await asyncio.to_thread(visit, ADDRESS, port, requests)
         await asyncio.sleep(SETTLE)
         result = _result(runtime, found)
-        if as_json:
-            print(json.dumps(result), flush=True)
+        if out:
+            print(json.dumps(result), file=out, flush=True)
         else:
             _show(found, result)
         if serve:
             say(f"still serving; try:  curl -v http://{ADDRESS}:{port}/     (Ctrl-C ends it)")
-            sys.stdout.flush()
             await _interrupted()
-    say("stopped: worker and launcher ended, memory returned")
-    return 1 if found.errors or found.requests != requests else 0
-
-
-def _silence(*_: object) -> None:
-    pass
+    return bool(found.errors) or found.requests != requests
 
 
 def _result(runtime: Runtime, found: Visit) -> dict[str, Any]:
