@@ -6,6 +6,7 @@ is pinned, nothing replaces a core that crashes.
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import Any
 
 from ..dataplane.calls import raise_escaped
@@ -31,7 +32,8 @@ def foreground(layout: Layout, log: Any) -> int:
     }
     small = layout.model_copy(update={"group": groups})
     with Holdings(small, pinned=False) as holdings:
-        asyncio.run(_serve(holdings, log))
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C; the cores have stopped at once
+            asyncio.run(_serve(holdings, log))
         ended(len(small.cores), lambda core: holdings.cores[core].state.counters(), log)
     return 0
 

@@ -43,11 +43,10 @@ class Claims:
         """For launcher and workers to inherit; these keep the claims while any of them lives."""
         return tuple(held.fileno() for held in self._sockets.values())
 
-    def cpu(self, cpu: int, key: str = "", file: str = "") -> None:
-        """Claims a CPU for a core. Raises MachineError naming the runtime that has it."""
-        self._claim(
-            f"cpu/{cpu}", f"CPU {cpu}", Problem(file, "", key, cpu, "give the core another CPU")
-        )
+    def cpu(self, cpu: int, key: str = "", value: object = None, file: str = "") -> None:
+        """Claims a CPU for a core. Raises MachineError naming the runtime that has it, at `key = value` of `file`."""
+        problem = Problem(file, "", key, value, "give the core another CPU")
+        self._claim(f"cpu/{cpu}", f"CPU {cpu}", problem)
 
     def port(self, address: str, port: int, key: str = "", file: str = "") -> None:
         """Claims a TCP port at an address (`0.0.0.0`: all). Raises MachineError naming who has it.

@@ -92,7 +92,7 @@ class Holdings:
             key = f"group.{name}"
             for cpu in group.cpus if pinned else ():
                 try:
-                    self.claims.cpu(cpu, f"{key}.cpus", file)
+                    self.claims.cpu(cpu, f"{key}.cpus", group.cpus, file)
                 except SplitplaneError as error:
                     problems += error.problems
             nic = self.layout.nic[group.nic]

@@ -53,7 +53,7 @@ def test_second_claim_names_the_runtime_that_holds_it() -> None:
             MachineError,
             match=rf"CPU 900 is held by splitplane runtime 'other' \(pid {other.pid}\)",
         ):
-            claims.cpu(900, "group.web.cpus", "layout.toml")
+            claims.cpu(900, "group.web.cpus", (900,), "layout.toml")
         with pytest.raises(
             MachineError,
             match=rf"tcp:{port} is held by splitplane runtime 'other' \(pid {other.pid}\)",
