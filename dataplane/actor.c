@@ -10,6 +10,7 @@
 #include "handler.h"
 #include "lists.h"
 #include "record.h"
+#include "relief.h"
 #include "stream.h"
 #include "table.h"
 
@@ -40,8 +41,10 @@ static void settle(struct core *core, uint32_t index) {
     if (record->flags & GOING)
         return;
     if ((record->flags & (FLAG_PAUSED | FLAG_WRITABLE_WANTED)) && !(record->flags & FLAG_AGAIN) &&
-        stream_queued(core, index) == 0)
+        stream_queued(core, index) == 0) {
         again_add(core, index);
+        relief_want(core);
+    }
     if (record->flags & WAITING)
         return;
     uint32_t kept;
@@ -178,7 +181,12 @@ uint32_t actor_window(struct core *core, uint32_t index) {
     if (core->records[index].flags & GOING)
         return most;
     stream_kept(core, index, &kept);
-    return kept < most ? stream_keep_room(core, index, most - kept) : 0;
+    if (kept >= most)
+        return 0;
+    uint32_t window = stream_keep_room(core, index, most - kept);
+    if (!window)
+        relief_want(core);
+    return window;
 }
 
 void actor_open(struct core *core, uint32_t index) {

@@ -24,7 +24,7 @@ enum close_reason {
     CLOSE_ABORTED,     /* connection.abort() */
     CLOSE_FAULT,       /* a handler failed */
     CLOSE_TIMEOUT,     /* retransmissions or keepalives went unanswered */
-    CLOSE_OVERFLOW,    /* max_unconsumed bytes kept and still nothing consumed */
+    CLOSE_OVERFLOW,    /* max_unconsumed bytes kept and still nothing consumed, or no buffer left for it */
     CLOSE_WORKER_LOST, /* the worker died and the transport can't continue it */
     CLOSE_SHUTDOWN,    /* the runtime is stopping */
 };

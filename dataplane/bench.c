@@ -74,6 +74,7 @@ static void deliver(struct core *core, struct peer *peer) {
         uint32_t length = segment->length < room ? segment->length : room;
         if (!length)
             return;
+        record->last_activity = core->tick;
         actor_deliver(core, peer->index, segment->data + segment->start, length);
         segment->start += length;
         segment->length -= length;
@@ -266,6 +267,7 @@ int64_t bench_connect(struct core *core, uint32_t listener, uint32_t remote_addr
     record->flow.remote_address = remote_address;
     record->flow.remote_port = remote_port;
     record->listener = (uint8_t)listener;
+    record->last_activity = core->tick;
     record->state = STATE_ESTABLISHED;
     peer->index = index;
     bench->peer_of[index] = bench->count - 1;

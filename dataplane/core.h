@@ -125,7 +125,9 @@ struct core {
     struct parked_reply parked[CORE_PEERS];
     struct fault_event fault; /* of the running handler: its state before the call, and what fault_note said */
     int64_t drain_until;
-    int virtual_clock; /* 1: now is set by the caller (tests, Bench) */
+    uint32_t shortage_since, shortage_last; /* ticks of wants for buffers that found none (relief.c), 0 = no shortage */
+    uint32_t relief_block;                  /* the busy block looked at last */
+    int virtual_clock;                      /* 1: now is set by the caller (tests, Bench) */
 };
 
 /* base: a mapped, formatted arena. adopt: take over what a dead worker left; otherwise it is fresh. 0 or -errno; *core

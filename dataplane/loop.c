@@ -5,6 +5,7 @@
 #include "lists.h"
 #include "loop.h"
 #include "mail.h"
+#include "relief.h"
 #include "timer.h"
 #include "transport.h"
 
@@ -38,6 +39,7 @@ uint32_t loop_turn(struct core *core) {
     work += timer_poll(core, TIMER_BUDGET);
     work += mail_poll(core);
     actor_tick(core);
+    relief_turn(core);
     work += output_pending(core);
     count(core, COUNTER_TURNS, 1);
     if (work)

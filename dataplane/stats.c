@@ -69,6 +69,7 @@ static const char *const names[COUNTER_COUNT] = {
     NAME(SENT_BYTES, "sent_bytes"),
     NAME(PAUSED, "paused"),
     NAME(NO_BUFFER, "no_buffer"),
+    NAME(BUFFER_EVICTED, "buffer_evicted"),
     NAME(TIMERS_FIRED, "timers_fired"),
     NAME(TOLD, "told"),
     NAME(MAILBOX_FULL, "mailbox_full"),

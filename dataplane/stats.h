@@ -71,6 +71,7 @@ enum counter {
     COUNTER_SENT_BYTES,
     COUNTER_PAUSED,
     COUNTER_NO_BUFFER,
+    COUNTER_BUFFER_EVICTED, /* reset because buffers had run out for a second */
     COUNTER_TIMERS_FIRED,
     /* Messages. */
     COUNTER_TOLD,

@@ -401,3 +401,38 @@ def test_no_record_no_connection(rig: Callable[..., Any], free: int) -> None:
         bench.turn(2)
     number = one.lib.bench_connect(one.core, 0, 1, 1)
     assert (number >= 0) == bool(free)
+
+
+def fill_up(bench: Bench, kind: str) -> list[int]:
+    """Connections that hold memory and never let go: requests without an end, or peers that don't read."""
+    peers = []
+    for _ in range(40):
+        peer = bench.connect()
+        if kind == "unfinished":
+            bench.send(peer, b"#\xff" + b"a" * 200)
+        else:
+            bench.lib.bench_window(bench.core, peer, 0)
+            bench.send(peer, b"*\x01" * 40)
+        peers.append(peer)
+        bench.turn()
+    return peers
+
+
+@pytest.mark.parametrize("kind", ["unfinished", "unread"])
+@pytest.mark.parametrize("short", ["buffers", "blocks"])
+def test_exhausted_buffers_are_slow_not_wedged(
+    rig: Callable[..., Any], kind: str, short: str
+) -> None:
+    """When others hold every buffer or busy block for ever, a request is still answered; the silent ones pay, counted."""
+    blocks, size = (64, 1 << 13) if short == "buffers" else (20, 1 << 20)
+    one = rig(busy_blocks=blocks, buffer_bytes=size)
+    one.actor(reply_reserve=512, max_unconsumed=4096)
+    bench = Bench(one)
+    fill_up(bench, kind)
+    late = bench.connect()
+    bench.send(late, b"=\x05hello")
+    bench.turn(3000)
+    assert bench.received(late) == b"hello"
+    assert one.counter("buffer_evicted") >= 1
+    assert one.counter("faults") == 0
+    assert bench.reasons().count(one.lib.CLOSE_OVERFLOW) == one.counter("buffer_evicted")
