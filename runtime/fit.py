@@ -7,7 +7,7 @@ controller asks before it starts anything.
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from .claim import Claims
@@ -30,11 +30,26 @@ class Findings:
     warnings: list[Problem] = field(default_factory=list)
 
 
-def fit(layout: Layout, machine: Machine, planned: Plan | None) -> Findings:
-    """Everything about this machine that the layout collides with. Without a plan, memory is left out."""
+def fit(
+    layout: Layout,
+    machine: Machine,
+    planned: Plan | None,
+    claims: Claims | None = None,
+    *,
+    pinned: bool = True,
+) -> Findings:
+    """Everything about this machine that the layout collides with. Without a plan, memory is left out.
+
+    CPUs and ports stay claimed in `claims`; without it they are claimed for a moment. `pinned`: cores get CPUs of their
+    own.
+    """
     found = Findings()
-    found.problems += [*_drivers(layout), *_cpus(layout, machine), *_claims(layout, machine)]
-    _shared_cpus(layout, machine, found)
+    found.problems += _drivers(layout)
+    if pinned:
+        found.problems += _cpus(layout, machine)
+        _shared_cpus(layout, machine, found)
+    with nullcontext(claims) if claims else Claims(layout.name) as taken:
+        found.problems += _claims(layout, machine, taken, pinned=pinned)
     _descriptors(layout, machine, found)
     if planned is not None:
         _memory(layout, machine, planned, found)
@@ -100,23 +115,22 @@ def _cpus(layout: Layout, machine: Machine) -> Iterator[Problem]:
             yield Problem(layout.file, text, key, cpus, "see its taskset, cpuset or container")
 
 
-def _claims(layout: Layout, machine: Machine) -> Iterator[Problem]:
-    """CPUs and ports that somebody holds: claimed for a moment, as a start would."""
-    with Claims(layout.name) as claims:
-        for group_name, group in layout.group.items():
-            for cpu in group.cpus:
-                if cpu in machine.cpus:
-                    with _refusals() as refused:
-                        claims.cpu(cpu, f"group.{group_name}.cpus", layout.file)
-                    yield from refused
-            nic = layout.nic.get(group.nic)
-            if nic is None or nic.driver != "kernel" or not has_address(nic.bind):
-                continue
-            for number, listen in enumerate(group.listen):
-                key = f"group.{group_name}.listen[{number}].port"
+def _claims(layout: Layout, machine: Machine, claims: Claims, *, pinned: bool) -> Iterator[Problem]:
+    """CPUs and ports that somebody holds."""
+    for group_name, group in layout.group.items():
+        for cpu in group.cpus if pinned else ():
+            if cpu in machine.cpus:
                 with _refusals() as refused:
-                    claims.port(nic.bind, listen.port_number, key, layout.file)
+                    claims.cpu(cpu, f"group.{group_name}.cpus", group.cpus, layout.file)
                 yield from refused
+        nic = layout.nic.get(group.nic)
+        if nic is None or nic.driver != "kernel" or not has_address(nic.bind):
+            continue
+        for number, listen in enumerate(group.listen):
+            key = f"group.{group_name}.listen[{number}].port"
+            with _refusals() as refused:
+                claims.port(nic.bind, listen.port_number, key, layout.file)
+            yield from refused
 
 
 @contextmanager

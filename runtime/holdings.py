@@ -12,13 +12,14 @@ from ..dataplane.core_state import CoreState
 from .arena import Arena
 from .boot import Boot, BootCore, BootListener
 from .claim import Claims
-from .errors import MachineError, Problem, SplitplaneError
+from .errors import MachineError
+from .fit import fit
 from .footprint import footprints_of
 from .imports import import_actors
 from .layout import Layout, Nic
 from .machine import read_machine
 from .mesh import Mesh
-from .plan import arena_config
+from .plan import arena_config, plan
 
 HALF_OPEN = 8
 """Half-open connections may take one part in so many of the table."""
@@ -48,7 +49,10 @@ class Holdings:
         self._stack = ExitStack()
         try:
             self.claims = self._stack.enter_context(Claims(layout.name))
-            self._claim(pinned=pinned)
+            self.actors = import_actors(layout)
+            self.machine = read_machine()
+            self.footprints = footprints_of(layout, self.actors)
+            self._fit(pinned=pinned)
             self._open()
         except BaseException:
             self._stack.close()
@@ -85,26 +89,14 @@ class Holdings:
             restart_seconds=layout.supervision.restart_seconds,
         )
 
-    def _claim(self, *, pinned: bool) -> None:
-        problems: list[Problem] = []
-        file = self.layout.file
-        for name, group in self.layout.group.items():
-            key = f"group.{name}"
-            for cpu in group.cpus if pinned else ():
-                try:
-                    self.claims.cpu(cpu, f"{key}.cpus", group.cpus, file)
-                except SplitplaneError as error:
-                    problems += error.problems
-            nic = self.layout.nic[group.nic]
-            for place, listen in enumerate(group.listen if nic.driver == "kernel" else ()):
-                try:
-                    self.claims.port(
-                        nic.bind, listen.port_number, f"{key}.listen[{place}].port", file
-                    )
-                except SplitplaneError as error:
-                    problems += error.problems
-        if problems:
-            raise MachineError(problems)
+    def _fit(self, *, pinned: bool) -> None:
+        """Asks the machine for everything before any of it is opened, so that all that is missing is said at once."""
+        layout = self.layout
+        planned = plan(layout, self.footprints)
+        found = fit(layout, self.machine, planned, self.claims, pinned=pinned)
+        if found.problems:
+            raise MachineError(found.problems)
+        self.warnings = tuple(map(str, found.warnings))
 
     def _open(self) -> None:
         layout = self.layout
@@ -116,11 +108,8 @@ class Holdings:
             layout_hash=layout.digest(),
         )
         self._stack.callback(os.close, self.mesh.fd)
-        self.actors = import_actors(layout)
-        self.machine = read_machine()
-        footprints = footprints_of(layout, self.actors)
         for number, name, cpu in layout.cores:
-            config = arena_config(layout, number, footprints[name])
+            config = arena_config(layout, number, self.footprints[name])
             arena = Arena.create(
                 config,
                 hugepages=layout.machine.hugepages,

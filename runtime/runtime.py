@@ -135,8 +135,9 @@ class Runtime:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the memory that could be had will cost; empty when all is as wanted."""
-        return tuple(filter(None, (held.arena.warning for held in self._held.cores)))
+        """What this machine lacks and what that costs; empty when all is as wanted."""
+        arenas = filter(None, (held.arena.warning for held in self._held.cores))
+        return (*self._held.warnings, *dict.fromkeys(arenas))
 
     def wire(self, core: int) -> int:
         """The descriptor of a core's memory wire; our side of it is 1 (nic/memory.py). -1 with another driver."""
