@@ -6,10 +6,11 @@ Only `dataplane/*.py` and `nic/*.py` import it.
 import os
 from typing import Any
 
-from .. import _native
+from .._native import ffi as _ffi
+from .._native import lib as _lib
 
-ffi: Any = _native.ffi
-lib: Any = _native.lib
+ffi: Any = _ffi
+lib: Any = _lib
 
 
 def check(result: int, what: str) -> int:
