@@ -49,6 +49,11 @@ REFUSED_CALLS = {
     "enumerate": ("enumerate cannot compile", "write for i in range(len(view))"),
     "zip": ("zip cannot compile", "write for i in range(…)"),
     "super": ("super() cannot compile", "call the base's method by name: Base.method(self, …)"),
+    "sum": ("sum cannot compile", "write a for loop"),
+    "sorted": ("sorted makes a list", "keep what must be sorted in an Array"),
+    "any": ("any cannot compile", "write a for loop"),
+    "all": ("all cannot compile", "write a for loop"),
+    "pow": ("pow cannot compile", "multiply in a loop"),
     "isinstance": ("types are known before a handler runs", "leave the test out"),
     "open": ("a handler cannot read files", "pass what it needs in its config"),
 }

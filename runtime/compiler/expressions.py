@@ -87,6 +87,7 @@ class Expressions:
     function: Callable[..., Any]
     names: dict[str, Any]
     scope: dict[str, Any]
+    sure: set[str]
 
     def bind(self, value: Any, name: str) -> str:
         """A name in the new function's globals for `value`."""
@@ -173,9 +174,12 @@ class Expressions:
             kind = self.names[node.id]
             if kind is None:
                 raise Refusal(node, "")
+            if node.id not in self.sure:
+                sentence = f"{node.id} has no value on some way here"
+                raise Refusal(node, sentence, "give it one before the branch")
             return Value(node, kind)
         if node.id in self.function.__code__.co_varnames:
-            raise Refusal(node, f"{node.id} is used before it has a value")
+            raise Refusal(node, f"{node.id} has no value yet")
         return Value(node, seen(lookup(node, self.function).value))
 
     def on_tuple(self, node: ast.Tuple) -> Value:
@@ -366,9 +370,8 @@ class Expressions:
             return self.run(node, records.row_at(owner.kind), owner.node, index.node)
         if isinstance(owner.kind, numba_types.BaseTuple):
             return self.of_tuple(node, owner)
-        raise Refusal(
-            node, f"{describe(owner.kind) if constant is None else 'this'} has no elements"
-        )
+        owner = self.settled(node.value, owner)
+        raise Refusal(node, f"{describe(owner.kind)} has no elements")
 
     def of_tuple(self, node: ast.Subscript, owner: Value) -> Value:
         """tuple[constant]"""

@@ -45,11 +45,9 @@ def lookup(node: ast.Name, function: Callable[..., Any]) -> Static:
     for scope in (closure, function.__globals__, vars(builtins)):
         if node.id in scope:
             return Static(scope[node.id])
-    raise Refusal(
-        node,
-        f"the name {node.id} is not defined",
-        near(node.id, function.__globals__) if len(node.id) > 2 else "",
-    )
+    known = near(node.id, [*function.__globals__, *vars(builtins)])
+    remedy = known if known.startswith("did") else ""
+    raise Refusal(node, f"the name {node.id} is not defined", remedy)
 
 
 def member(node: ast.Attribute, owner: Any) -> Static:

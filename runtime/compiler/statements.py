@@ -15,7 +15,7 @@ from .names import Static, frozen
 from .source import Refusal
 from .types import ConnectionKind, RecordKind, RowKind, ViewKind, boolean, describe, int64, none
 
-__all__ = ["Statements"]
+__all__ = ["Statements", "leaves"]
 
 REFUSED = {
     ast.Try: (
@@ -44,10 +44,41 @@ REFUSED = {
 }
 
 
+def leaves(body: list[ast.stmt]) -> bool:
+    """Whether nothing runs after `body`: it returns, raises, or goes on elsewhere in a loop."""
+    if not body:
+        return False
+    last = body[-1]
+    if isinstance(last, (ast.Return, ast.Raise, ast.Break, ast.Continue)):
+        return True
+    if isinstance(last, ast.If):
+        return leaves(last.body) and leaves(last.orelse)
+    if isinstance(last, ast.While):
+        forever = isinstance(last.test, ast.Constant) and bool(last.test.value)
+        return forever and not breaks(last.body)
+    return False
+
+
+def breaks(body: list[ast.stmt]) -> bool:
+    """Whether a `break` in `body` leaves the loop around it."""
+    for node in body:
+        if isinstance(node, ast.Break):
+            return True
+        if isinstance(node, ast.If) and (breaks(node.body) or breaks(node.orelse)):
+            return True
+        if isinstance(node, (ast.For, ast.While)) and breaks(node.orelse):
+            return True
+    return False
+
+
 class Statements(Calls):
     """Translates the body of one function."""
 
     lines: dict[str, int]
+    sure: set[str]
+    """Variables that have a value here on every path."""
+    broken: list[list[set[str]]]
+    """For each loop around: what was sure at each `break` out of it."""
     returned: list[tuple[ast.AST, Any]]
     problem: Callable[[Refusal], None]
 
@@ -65,8 +96,12 @@ class Statements(Calls):
     def forget(self, node: ast.stmt) -> None:
         """Variables that a refused statement would have set: later uses are not complained about."""
         for part in ast.walk(node):
+            name = getattr(part, "asname", None) or getattr(part, "name", None)
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                self.names.setdefault(part.id, None)
+                name = part.id
+            if isinstance(name, str):
+                self.names.setdefault(name, None)
+                self.sure.add(name)
 
     def statement(self, node: ast.stmt) -> list[ast.stmt]:
         """One statement."""
@@ -83,17 +118,21 @@ class Statements(Calls):
 
     def define(self, target: ast.Name, kind: Any) -> None:
         known = self.names.get(target.id)
+        self.sure.add(target.id)
         if isinstance(kind, numba_types.NoneType):
             raise Refusal(
                 target, f"{target.id} would be None", "use 0, -1 or an empty bytes constant"
             )
-        if known is None or known == kind:
+        if target.id not in self.names or known == kind:
             self.names[target.id] = kind
             self.lines.setdefault(target.id, target.lineno)
+        elif known is None:
+            return
         elif is_number(known) and is_number(kind):
             self.names[target.id] = int64
         else:
             before = f"{describe(known)} in line {self.lines.get(target.id, self.function.__code__.co_firstlineno)}"
+            self.names[target.id] = None
             raise Refusal(
                 target, f"{target.id} is {describe(kind)} here and {before}", "use two names"
             )
@@ -101,7 +140,11 @@ class Statements(Calls):
     def do_pass(self, node: ast.Pass) -> list[ast.stmt]:
         return [node]
 
-    do_break = do_continue = do_pass
+    do_continue = do_pass
+
+    def do_break(self, node: ast.Break) -> list[ast.stmt]:
+        self.broken[-1].append(set(self.sure))
+        return [node]
 
     def do_expr(self, node: ast.Expr) -> list[ast.stmt]:
         if isinstance(node.value, ast.Constant):
@@ -223,19 +266,47 @@ class Statements(Calls):
             return node
         name = f"held·{len(self.scope)}·{node.lineno}"
         self.names[name] = got.kind
+        self.sure.add(name)
         made.append(ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], got.node), node))
         ast.fix_missing_locations(made[-1])
         return ast.copy_location(ast.Name(name, ast.Load()), node)
 
     def do_if(self, node: ast.If) -> list[ast.stmt]:
         test = self.test(node.test)
-        return [ast.If(test, self.body(node.body), self.body(node.orelse) if node.orelse else [])]
+        before = set(self.sure)
+        body = self.body(node.body)
+        after, self.sure = self.sure, before
+        rest = self.body(node.orelse) if node.orelse else []
+        if leaves(node.body):
+            after = self.sure
+        elif not leaves(node.orelse):
+            after &= self.sure
+        self.sure = set(after)
+        return [ast.If(test, body, rest)]
+
+    def loop(
+        self, node: ast.For | ast.While, *, forever: bool = False
+    ) -> tuple[list[ast.stmt], list[ast.stmt]]:
+        """The body of a loop, and what follows when it was not left by break."""
+        before = set(self.sure)
+        if isinstance(node, ast.For):
+            self.sure.add(node.target.id)  # type: ignore[attr-defined]
+        self.broken.append([])
+        body = self.body(node.body)
+        breaks = self.broken.pop()
+        self.sure = set(before)
+        rest = self.body(node.orelse) if node.orelse else []
+        for each in breaks:
+            self.sure &= each
+        if forever and breaks:
+            self.sure = set.intersection(*breaks)
+        return body, rest
 
     def do_while(self, node: ast.While) -> list[ast.stmt]:
         test = self.test(node.test)
-        return [
-            ast.While(test, self.body(node.body), self.body(node.orelse) if node.orelse else [])
-        ]
+        forever = isinstance(node.test, ast.Constant) and bool(node.test.value)
+        body, rest = self.loop(node, forever=forever)
+        return [ast.While(test, body, rest)]
 
     def do_for(self, node: ast.For) -> list[ast.stmt]:
         if not isinstance(node.target, ast.Name):
@@ -254,14 +325,9 @@ class Statements(Calls):
             self.define(node.target, int64)
         else:
             source = self.tuple_steps(node.target, steps)
-        return [
-            ast.For(
-                node.target,
-                source,
-                self.body(node.body),
-                self.body(node.orelse) if node.orelse else [],
-            )
-        ]
+        self.sure.discard(node.target.id)
+        body, rest = self.loop(node)
+        return [ast.For(node.target, source, body, rest)]
 
     def is_range(self, name: ast.Name) -> bool:
         """Whether a name is the builtin range."""

@@ -16,7 +16,7 @@ from ..shape import shape_of
 from . import actor
 from .expressions import Value, is_number
 from .source import Place, Refusal, Source, source_of
-from .statements import Statements
+from .statements import Statements, leaves
 from .types import ActorKind, OwnKind, RecordKind, boolean, describe, int64, none, pointer
 
 __all__ = ["Session", "Unit"]
@@ -27,7 +27,6 @@ OPTIONS = {
     "boundscheck": True,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
-    "forceinline": True,
     "_nrt": False,
 }
 
@@ -118,6 +117,9 @@ class Unit(Statements):
         self.reply = reply
         self.names: dict[str, Any] = {}
         self.lines: dict[str, int] = {}
+        self.sure: set[str] = set()
+        self.broken: list[list[set[str]]] = []
+        self.failed = False
         self.scope: dict[str, Any] = {"__builtins__": {}}
         self.returned: list[tuple[ast.AST, Any]] = []
         self.returns: Any = none
@@ -131,6 +133,7 @@ class Unit(Statements):
 
     def problem(self, refusal: Refusal) -> None:  # type: ignore[override]
         """Notes a refusal, unless it only follows from an earlier one."""
+        self.failed = True
         if str(refusal):
             made = self.source.problem(
                 self.session.place, refusal.node, refusal.sentence, refusal.remedy
@@ -139,7 +142,10 @@ class Unit(Statements):
                 self.session.problems.append(made)
 
     def unit(self, node: ast.AST, function: Callable[..., Any], kinds: tuple[Any, ...]) -> Any:
-        return self.session.unit(node, function, kinds)
+        made = self.session.unit(node, function, kinds)
+        if made.failed:
+            raise Refusal(node, "")
+        return made
 
     def actor_memory(self, node: ast.Attribute) -> Any:
         cls = getattr(self.spec, node.attr)
@@ -166,9 +172,12 @@ class Unit(Statements):
             names = ["call·"]
         else:
             self.names.update(zip(names, self.kinds, strict=True))
+        self.sure.update(self.names)
         body = self.body(definition.body)
+        if self.failed:
+            return
         self.settle_returns(definition)
-        if self.kinds is None and not ends(definition.body):
+        if self.kinds is None and not leaves(definition.body):
             try:
                 body.extend(self.leave(definition, Value(ast.Constant(None), none)))
             except Refusal as refusal:
@@ -183,7 +192,7 @@ class Unit(Statements):
         if self.kinds is None:
             return
         kinds = {kind for _, kind in self.returned}
-        if kinds and not ends(definition.body):
+        if kinds and not leaves(definition.body):
             kinds.add(none)
         if all(is_number(kind) for kind in kinds) and kinds:
             self.returns = boolean if kinds == {boolean} else int64
@@ -268,35 +277,10 @@ class Unit(Statements):
         function.__module__ = self.function.__module__
         function.__qualname__ = self.function.__qualname__
         takes = (pointer,) if self.kinds is None else tuple(map(plain, self.kinds))
-        self.compiled = njit([takes], **OPTIONS)(function)
+        self.compiled = njit([takes], forceinline=self.kinds is None, **OPTIONS)(function)
         return self.compiled
 
 
 def plain(kind: Any) -> Any:
     """A kind as Numba's signature wants it."""
     return numba_types.unliteral(kind)
-
-
-def ends(body: list[ast.stmt]) -> bool:
-    """Whether nothing runs after `body`: every path returns or raises."""
-    last = body[-1]
-    if isinstance(last, (ast.Return, ast.Raise)):
-        return True
-    if isinstance(last, ast.If):
-        return bool(last.orelse) and ends(last.body) and ends(last.orelse)
-    if isinstance(last, ast.While):
-        forever = isinstance(last.test, ast.Constant) and bool(last.test.value)
-        return forever and not breaks(last.body)
-    return False
-
-
-def breaks(body: list[ast.stmt]) -> bool:
-    """Whether a `break` in `body` leaves the loop around it."""
-    for node in body:
-        if isinstance(node, ast.Break):
-            return True
-        if isinstance(node, ast.If) and (breaks(node.body) or breaks(node.orelse)):
-            return True
-        if isinstance(node, (ast.For, ast.While)) and breaks(node.orelse):
-            return True
-    return False
