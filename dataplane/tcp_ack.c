@@ -19,13 +19,19 @@ void ack_window(struct core *core, struct record *record, const struct segment *
     record->snd_wnd_bits = bits > record->snd_wnd_bits ? bits : record->snd_wnd_bits;
 }
 
-static void sample(struct core *core, struct record *record, struct busy *busy) {
+/* The running sample to the microsecond; after a retransmission only the echoed timestamp tells which one was
+ * acknowledged (Karn; RFC 7323 section 4). */
+static void sample(struct core *core, struct record *record, struct busy *busy, const struct segment *segment) {
     if (busy->rtt_start && seq_diff(record->snd_una, busy->rtt_seq) >= 0) {
         rtt_sample(record, (uint32_t)(core->now / 1000) - busy->rtt_start);
         busy->rtt_start = 0;
-    }
-    if (!busy->recovering) {
         busy->rto = rtt_rto(record);
+    } else if (!busy->rtt_start && segment->timestamps) {
+        int32_t milliseconds = seq_diff(timestamp_now(core, record->hash), segment->ts_echo);
+        if (milliseconds >= 0 && milliseconds < RTO_MOST) {
+            rtt_sample(record, (uint32_t)milliseconds * 1000);
+            busy->rto = rtt_rto(record);
+        }
     }
 }
 
@@ -42,15 +48,15 @@ static void move_una(struct core *core, uint32_t index, uint32_t ack, uint32_t b
     __atomic_store_n(&state->ack_index, RECORD_NONE, __ATOMIC_RELEASE);
 }
 
-static void advance(struct core *core, uint32_t index, uint32_t ack) {
+static void advance(struct core *core, uint32_t index, const struct segment *segment) {
     struct record *record = &core->records[index];
-    uint32_t acked = ack - record->snd_una;
+    uint32_t ack = segment->ack, acked = ack - record->snd_una;
     int fin = record->flags & FLAG_FIN_SENT && ack == record->snd_nxt &&
               (record->state == STATE_FIN_WAIT_1 || record->state == STATE_CLOSING || record->state == STATE_LAST_ACK);
     move_una(core, index, ack, lesser(acked - (uint32_t)fin, stream_queued(core, index)));
     struct busy *busy = busy_of(core, index);
     if (busy) {
-        sample(core, record, busy);
+        sample(core, record, busy, segment);
         busy->retransmits = 0;
         if (seq_diff(busy->resend, ack) < 0) {
             busy->resend = ack;
@@ -90,6 +96,7 @@ static void window_opened(struct core *core, uint32_t index) {
     if (busy && busy->persist_deadline) {
         busy->persist_deadline = 0;
         busy->persists = 0;
+        busy->resend = core->records[index].snd_una; /* what lay in flight was thrown away */
     }
 }
 
@@ -100,6 +107,15 @@ static void probe_taken(struct core *core, uint32_t index, uint32_t ack) {
     if (busy && busy->persists && record->snd_una == record->snd_nxt && ack == record->snd_nxt + 1) {
         record->snd_nxt = ack;
     }
+}
+
+/* RFC 9293 keeps the old window when an acknowledgement comes with an old sequence number, and so lets it slide beyond
+ * the edge the peer gave. Here a new acknowledgement always brings its window, and of two that say the same otherwise
+ * the larger window is the later one: edges never move left. */
+static int window_is_newer(const struct record *record, const struct segment *segment, int acknowledges) {
+    int32_t newer = seq_diff(segment->seq, record->snd_wl1);
+    return acknowledges || newer > 0 ||
+           (newer == 0 && (uint32_t)segment->window << record->snd_scale > record->snd_wnd);
 }
 
 int ack_input(struct core *core, uint32_t index, const struct segment *segment) {
@@ -115,12 +131,11 @@ int ack_input(struct core *core, uint32_t index, const struct segment *segment) 
         return 1; /* an old ACK; its text may be new */
     }
     uint32_t old_window = record->snd_wnd;
-    int32_t newer = seq_diff(segment->seq, record->snd_wl1);
-    if (newer > 0 || (newer == 0 && seq_diff(segment->ack, record->snd_wl2) >= 0)) {
+    if (window_is_newer(record, segment, behind < 0)) {
         ack_window(core, record, segment);
     }
     if (behind < 0) {
-        advance(core, index, segment->ack);
+        advance(core, index, segment);
     } else {
         duplicate(core, index, segment, old_window);
     }

@@ -7,7 +7,10 @@
 
 enum fit { FIT_WHOLE, FIT_ACK_ONLY, FIT_OLD, FIT_OUTSIDE };
 
-enum { DAYS_24 = 24 * 24 * 3600 * 1000 }; /* milliseconds: TS.Recent's age limit, RFC 7323 section 5.5 */
+enum {
+    DAYS_24 = 24 * 24 * 3600 * 1000, /* milliseconds: TS.Recent's age limit, RFC 7323 section 5.5 */
+    RECENT = 65536,                  /* bytes: so far back a duplicate is taken for one of ours, not for a guess */
+};
 
 int tcp_may_challenge(struct core *core) {
     struct tcp *tcp = tcp_of(core);
@@ -91,6 +94,9 @@ static void input_reset(struct core *core, uint32_t index, const struct segment 
 
 static void refuse_unfit(struct core *core, uint32_t index, const struct segment *segment, enum fit fit) {
     struct record *record = &core->records[index];
+    if (fit == FIT_OLD && seq_diff(record->rcv_nxt, segment->seq) < RECENT) {
+        paws_remember(record, segment); /* what was sent again tells the sender its round-trip time */
+    }
     core->counters[fit == FIT_OLD ? COUNTER_DROP_DUPLICATE : COUNTER_DROP_OUT_OF_WINDOW]++;
     if (segment->length || segment->flags & TCP_FIN) {
         record->flags |= FLAG_ACK_NOW; /* our ACK was lost, or the peer probes */

@@ -80,8 +80,8 @@ static int send_one(struct core *core, uint32_t index, struct busy *busy, uint32
     }
     if (seq_diff(seq, record->snd_nxt) < 0) {
         core->counters[COUNTER_RETRANSMITTED]++;
-    } else if (!busy->rtt_start && !busy->recovering) {
-        busy->rtt_start = (uint32_t)(core->now / 1000) | 1;
+    } else if (!busy->rtt_start) {
+        busy->rtt_start = greater((uint32_t)(core->now / 1000), 1);
         busy->rtt_seq = end;
     }
     if (seq_diff(end, record->snd_nxt) > 0) {
@@ -104,16 +104,28 @@ void tcp_retransmit_first(struct core *core, uint32_t index) {
     }
 }
 
-/* RFC 9293 section 3.8.6.1: one byte beyond the closed window. snd_nxt stays, or our bare ACKs would lie outside that
- * window and be ignored; ack_input takes an ACK of the byte for what it is. */
+/* RFC 9293 sections 3.8.6.1 and 3.8.6.2.1: one byte beyond the closed window, or what a window too small to be worth a
+ * segment takes. A byte beyond leaves snd_nxt, or our bare ACKs would lie outside the window and be ignored; ack_input
+ * takes an ACK of that byte for what it is. */
 void tcp_probe(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    struct busy *busy = busy_of(core, index);
+    busy->rtt_start = 0;
+    if (record->snd_wnd && record->snd_una == record->snd_nxt) {
+        uint32_t length = lesser(lesser(record->snd_wnd, record->mss), stream_queued(core, index));
+        if (send_one(core, index, busy, 0, length)) {
+            busy->resend = record->snd_nxt;
+        }
+        return;
+    }
     core->counters[COUNTER_ZERO_WINDOW_PROBES]++;
-    if (segment_of_record(core, index, core->records[index].snd_una, TCP_ACK, 0, 1)) {
+    if (segment_of_record(core, index, record->snd_una, TCP_ACK, 0, 1)) {
         ack_went(core, index);
     }
 }
 
-/* How much of `left` may go at once: full segments, the end of the stream, or half the peer's largest window
+/* How much of `left` may go at once: full segments, the end of the stream, or half the peer's largest window,
+ * known to within a factor of two
  * (RFC 9293 section 3.8.6.2.1; Nagle's algorithm is off). */
 static uint32_t sendable(const struct record *record, const struct busy *busy, uint32_t offset, uint32_t left) {
     uint32_t window = lesser(record->snd_wnd, busy->cwnd);
@@ -125,7 +137,7 @@ static uint32_t sendable(const struct record *record, const struct busy *busy, u
     if (left <= most) {
         return left;
     }
-    return most == record->mss || most >= (1u << record->snd_wnd_bits) / 2 ? most : 0;
+    return most == record->mss || most >= (1u << record->snd_wnd_bits) / 4 ? most : 0;
 }
 
 /* 0: the driver has no room, or no busy block is free. */

@@ -26,7 +26,7 @@ def transfer(
                 size = dice.randint(1, chunk)
                 end.send(data[side][given[side] : given[side] + size])
                 given[side] += size
-        return left.length >= sizes[1] and right.length >= sizes[0]
+        return (left.length >= sizes[1]) & (right.length >= sizes[0])  # both take what is there
 
     assert simulation.until(arrived, 3600), (left.length, right.length, left.reason, right.reason)
     seconds = (simulation.now - started) / SECOND
