@@ -27,4 +27,4 @@ def test_typed_and_with_examples() -> None:
     installed = Path(splitplane.__file__).parent
     assert (installed / "py.typed").exists()
     for example in ("hello", "echo", "counters", "resp"):
-        assert (installed / "examples" / f"{example}.toml").exists()
+        assert (installed / "examples" / example / "layout.toml").exists()
