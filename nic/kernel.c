@@ -53,6 +53,8 @@ static uint32_t handle_event(struct core *core, const struct epoll_event *event)
         socket->ended = 1;
     if (event->events & EPOLLERR)
         socket->failed = 1;
+    if (event->events & EPOLLOUT)
+        socket->blocked = 0;
     if (event->events & EPOLLOUT && stream_queued(core, index))
         actor_pend(core, index);
     if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -81,12 +83,6 @@ static void output(struct core *core, uint32_t index) {
     }
     stream_drop(core, index);
     record_free(core, index);
-}
-
-/* The peer never answered our FIN. */
-static void timer(struct core *core, uint32_t index) {
-    if (core->records[index].state != STATE_CLOSED)
-        socket_finish(core, index, CLOSE_LOCAL, 0);
 }
 
 static void idle(struct core *core, int64_t nanoseconds) {
@@ -146,7 +142,7 @@ static uint32_t drain(struct core *core, int past_deadline) {
 static const struct transport kernel_transport = {
     .name = "kernel",
     .output = output,
-    .timer = timer,
+    .timer = socket_expire,
     .poll = poll,
     .idle = idle,
     .adopt = adopt,

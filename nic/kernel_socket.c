@@ -56,8 +56,13 @@ uint32_t socket_read(struct core *core, uint32_t index) {
     struct kernel *kernel = kernel_of(core);
     struct socket *socket = &kernel->sockets[index];
     struct record *record = &core->records[index];
-    if (record->state == STATE_CLOSED || (record->flags & FLAG_FIN_RECEIVED))
+    if (record->state == STATE_CLOSED)
         return 0;
+    if (record->flags & FLAG_FIN_RECEIVED) {
+        if (socket->failed)
+            socket_fail(core, index, ECONNRESET);
+        return socket->failed;
+    }
     uint32_t window = actor_window(core, index);
     if (!window && !socket->failed) {
         ready_add(core, index);
@@ -87,22 +92,23 @@ uint32_t socket_read(struct core *core, uint32_t index) {
 /* Everything queued in one system call, both pieces if the ring wraps. 1 once nothing is left. */
 static int write_queued(struct core *core, uint32_t index) {
     uint32_t queued = stream_queued(core, index), first = 0, second = 0;
-    if (!queued)
-        return 1;
+    struct socket *socket = &kernel_of(core)->sockets[index];
+    if (!queued || socket->blocked)
+        return !queued;
     struct iovec pieces[2];
     pieces[0].iov_base = (void *)stream_peek(core, index, 0, &first);
     pieces[0].iov_len = first;
     if (first < queued)
         pieces[1].iov_base = (void *)stream_peek(core, index, first, &second);
     pieces[1].iov_len = second;
-    int descriptor = kernel_of(core)->sockets[index].descriptor;
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
-    ssize_t sent = second ? sendmsg(descriptor, &message, MSG_NOSIGNAL)
-                          : send(descriptor, pieces[0].iov_base, first, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+    ssize_t sent = second ? sendmsg(socket->descriptor, &message, MSG_NOSIGNAL)
+                          : send(socket->descriptor, pieces[0].iov_base, first, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN) {
         socket_fail(core, index, errno);
         return 0;
     }
+    socket->blocked = sent < 0;
     if (sent > 0) {
         stream_acknowledge(core, index, (uint32_t)sent);
         busy_release(core, index);
@@ -112,14 +118,38 @@ static int write_queued(struct core *core, uint32_t index) {
     return sent == (ssize_t)queued && !stream_queued(core, index);
 }
 
+static void deadline_in(struct core *core, uint32_t index, uint32_t milliseconds) {
+    uint32_t deadline = core->tick + milliseconds;
+    timer_set(core, index, TIMER_TRANSPORT, deadline ? deadline : 1);
+}
+
+/* The peer did not agree to our FIN in time, or never read what stood before it. */
+void socket_expire(struct core *core, uint32_t index) {
+    uint16_t flags = core->records[index].flags;
+    if (core->records[index].state == STATE_CLOSED || !(flags & FLAG_CLOSING))
+        return;
+    if (flags & FLAG_FIN_SENT) {
+        socket_finish(core, index, CLOSE_LOCAL, 0);
+    } else {
+        count(core, COUNTER_TIMED_OUT, 1);
+        socket_finish(core, index, CLOSE_TIMEOUT, 1);
+    }
+}
+
 void socket_write(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     if (record->flags & FLAG_ABORTING) {
         socket_finish(core, index, CLOSE_ABORTED, 1);
         return;
     }
-    if (!write_queued(core, index) || !(record->flags & FLAG_CLOSING))
+    int written = write_queued(core, index);
+    if (record->state == STATE_CLOSED || !(record->flags & FLAG_CLOSING))
         return;
+    if (!written) {
+        if (!record->transport_deadline)
+            deadline_in(core, index, KERNEL_UNREAD);
+        return;
+    }
     if (record->flags & FLAG_FIN_RECEIVED) {
         socket_finish(core, index, record->flags & FLAG_FIN_SENT ? CLOSE_LOCAL : CLOSE_PEER, 0);
     } else if (!(record->flags & FLAG_FIN_SENT)) {
@@ -127,8 +157,7 @@ void socket_write(struct core *core, uint32_t index) {
         record->flags |= FLAG_FIN_SENT;
         record->state = STATE_FIN_WAIT_2;
         shutdown(kernel_of(core)->sockets[index].descriptor, SHUT_WR);
-        uint32_t deadline = core->tick + KERNEL_LINGER;
-        timer_set(core, index, TIMER_TRANSPORT, deadline ? deadline : 1);
+        deadline_in(core, index, KERNEL_LINGER);
     }
 }
 
@@ -166,7 +195,7 @@ static void socket_open(struct core *core, uint32_t index, uint32_t listener, in
     record->state = STATE_ESTABLISHED;
     struct socket *socket = &kernel->sockets[index];
     socket->descriptor = descriptor;
-    socket->ended = socket->failed = 0;
+    socket->ended = socket->failed = socket->blocked = 0;
     kernel->live++;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = index};
     actor_open(core, index);

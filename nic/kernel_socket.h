@@ -10,6 +10,7 @@ enum {
     KERNEL_READ = 65536,     /* bytes a connection may hand in a turn */
     KERNEL_ACCEPTS = 32,     /* a listener a turn */
     KERNEL_LINGER = 5000,    /* milliseconds that the peer has to agree to our FIN */
+    KERNEL_UNREAD = 60000,   /* milliseconds that it has to read what was sent before the actor closed */
     KERNEL_ACCEPT_WAIT = 50, /* milliseconds until accept is tried again after it ran out of something */
 };
 
@@ -18,7 +19,7 @@ struct socket {         /* of a record, at its index */
     uint8_t ready;      /* on the ready list */
     uint8_t ended;      /* epoll saw the peer's end: a short read is not the last */
     uint8_t failed;     /* epoll saw an error */
-    uint8_t spare;
+    uint8_t blocked;    /* Linux took nothing more: it will tell of space */
 };
 
 struct kernel {
@@ -39,6 +40,7 @@ uint32_t socket_accept(struct core *core, uint32_t listener);
 /* 1 if it took anything from the socket. */
 uint32_t socket_read(struct core *core, uint32_t index);
 void socket_write(struct core *core, uint32_t index);
+void socket_expire(struct core *core, uint32_t index); /* the transport's timer */
 /* on_close, then the descriptor goes (reset: with RST); the record follows at the end of the turn. */
 void socket_finish(struct core *core, uint32_t index, int reason, int reset);
 void listeners_watch(struct core *core, uint32_t events);

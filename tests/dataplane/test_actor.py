@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rig import script_model
 
 SECOND = 1_000_000_000
 relaxed = settings(
@@ -78,33 +79,6 @@ class Bench:
         assert free == self.core.state.busy_fresh - 1
 
 
-def model(script: bytes) -> tuple[bytes, str]:
-    """What the script actor sends for this input, and how it ends: open, close, abort or fault."""
-    out = bytearray()
-    at = 0
-    while at < len(script):
-        op, rest = script[at : at + 1], script[at + 1 :]
-        if op in b"=#":
-            if not rest or len(rest) < 1 + rest[0]:
-                break
-            out += rest[1 : 1 + rest[0]]
-            at += 2 + rest[0]
-        elif op == b"*":
-            if not rest:
-                break
-            out += b"x" * (rest[0] * 256)
-            at += 2
-        elif op in b".":
-            return bytes(out), "close"
-        elif op == b"x":
-            return bytes(out), "abort"
-        elif op in b"!~-":
-            return bytes(out), "fault"
-        else:
-            at += 1
-    return bytes(out), "open"
-
-
 @relaxed
 @given(
     parts=commands,
@@ -135,7 +109,7 @@ def test_any_split_gives_the_same(
         if number < len(turns) and turns[number]:
             bench.turn()
     bench.turn(len(script) + 3)
-    expected, end = model(script)
+    expected, end = script_model(script)
     got = bench.received(peer)
     log = one.handlers.log
     assert all(entry.nesting == 0 for entry in log), "a handler ran inside another"

@@ -111,9 +111,8 @@ def test_replies_survive_a_full_ring(
         ):
             waiting.pop(0)
         mail.turn()
-        for _ in range(step):
-            if (message := mail.out.get()) is not None and message.kind == REPLY:
-                tags.append(message.tag)
+        got = [mail.out.get() for _ in range(step)]
+        tags += [message.tag for message in got if message and message.kind == REPLY]
         mail.out.advance()
     assert not waiting
     assert tags == expected

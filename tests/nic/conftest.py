@@ -1,5 +1,6 @@
-"""Fixtures: cores with actors written in C."""
+"""Fixtures: cores with actors written in C, and servers made of them."""
 
+from clients import serve
 from rig import handlers, rig
 
-__all__ = ["handlers", "rig"]
+__all__ = ["handlers", "rig", "serve"]

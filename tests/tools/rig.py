@@ -36,6 +36,33 @@ SCRIPT = {
 }
 
 
+def script_model(script: bytes) -> tuple[bytes, str]:
+    """What the script actor sends for this input, and how it ends: open, close, abort or fault."""
+    out = bytearray()
+    at = 0
+    while at < len(script):
+        op, rest = script[at : at + 1], script[at + 1 :]
+        if op in b"=#":
+            if not rest or len(rest) < 1 + rest[0]:
+                break
+            out += rest[1 : 1 + rest[0]]
+            at += 2 + rest[0]
+        elif op == b"*":
+            if not rest:
+                break
+            out += b"x" * (rest[0] * 256)
+            at += 2
+        elif op in b".":
+            return bytes(out), "close"
+        elif op == b"x":
+            return bytes(out), "abort"
+        elif op in b"!~-":
+            return bytes(out), "fault"
+        else:
+            at += 1
+    return bytes(out), "open"
+
+
 class Logged(ctypes.Structure):
     """struct logged of tests/c/handlers.h."""
 

@@ -1,0 +1,44 @@
+/* The least a server can do: one epoll loop that answers whatever it reads with the same 44 bytes. What kernel_http.py
+ * measures its candidates against. Usage: http_floor PORT */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const char ANSWER[] = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
+
+static void serve(int epoll, int listener) {
+    static char data[65536];
+    struct epoll_event events[64];
+    int count = epoll_wait(epoll, events, 64, -1);
+    for (int i = 0; i < count; i++) {
+        int from = events[i].data.fd;
+        if (from == listener) {
+            struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+            event.data.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+            if (event.data.fd >= 0)
+                epoll_ctl(epoll, EPOLL_CTL_ADD, event.data.fd, &event);
+        } else if (recv(from, data, sizeof data, 0) <= 0 || send(from, ANSWER, sizeof ANSWER - 1, MSG_NOSIGNAL) <= 0) {
+            close(from);
+        }
+    }
+}
+
+int main(int count, char **words) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int on = 1, epoll = epoll_create1(0), listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (count != 2)
+        return 2;
+    address.sin_port = htons((uint16_t)atoi(words[1]));
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024) ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event))
+        return 1;
+    for (;;)
+        serve(epoll, listener);
+}
