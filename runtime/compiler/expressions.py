@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from numba.core import types as numba_types
 
-from ..types import wrap
+from ..types import LOWEST, wrap
 from . import actor, connection, integers, records, view, writer
 from .names import Static, frozen, lookup, member, near
 from .source import Refusal
@@ -42,6 +42,9 @@ FOLDED: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Pow: lambda left, right: pow(left, right, 1 << 64) if right >= 0 else left >> right,
 }
 CHECKED = {
+    ast.Add: integers.add,
+    ast.Sub: integers.subtract,
+    ast.Mult: integers.multiply,
     ast.FloorDiv: integers.floor_divide,
     ast.Mod: integers.remainder,
     ast.LShift: integers.shift_left,
@@ -136,7 +139,10 @@ class Expressions:
             )
         if isinstance(constant, bool):
             return Value(ast.copy_location(ast.Constant(constant), at), boolean)
-        return Value(ast.copy_location(ast.Constant(wrap(constant)), at), int64)
+        whole = wrap(constant)
+        node = ast.copy_location(ast.Constant(whole), at)
+        # Numba takes the lowest number for an unsigned one.
+        return self.run(at, integers.to_int, node) if whole == LOWEST else Value(node, int64)
 
     def number(self, node: ast.expr, what: str) -> Value:
         """An expression that must be a number; bools become ints."""
@@ -212,6 +218,8 @@ class Expressions:
             ]
             return Value(node, Static(wrap(whole(int(got.kind.value)))))
         got = self.whole(node.operand, self.settled(node.operand, got), "this operator")
+        if isinstance(node.op, ast.USub):
+            return self.run(node, integers.negate, got.node)
         return Value(ast.copy_location(ast.UnaryOp(node.op, got.node), node), int64)
 
     def on_binop(self, node: ast.BinOp) -> Value:

@@ -12,15 +12,19 @@ from .emit import I64, Emit, operation
 from .types import boolean, int64
 
 __all__ = [
+    "add",
     "below",
     "divide_both",
     "floor_divide",
     "larger",
     "magnitude",
+    "multiply",
+    "negate",
     "remainder",
     "shift_left",
     "shift_right",
     "smaller",
+    "subtract",
     "table",
     "to_int",
 ]
@@ -42,6 +46,30 @@ def divide(emit: Emit, left: Any, right: Any) -> tuple[Any, Any]:
     return builder.select(minus, builder.sub(I64(0), left), quotient), builder.select(
         minus, I64(0), rest
     )
+
+
+@operation(int64, int64, int64)
+def add(emit: Emit, left: Any, right: Any) -> Any:
+    """left + right. Numba's own would promise LLVM that it can't overflow; so would its -, * and negation."""
+    return emit.builder.add(left, right)
+
+
+@operation(int64, int64, int64)
+def subtract(emit: Emit, left: Any, right: Any) -> Any:
+    """left - right"""
+    return emit.builder.sub(left, right)
+
+
+@operation(int64, int64, int64)
+def multiply(emit: Emit, left: Any, right: Any) -> Any:
+    """left * right"""
+    return emit.builder.mul(left, right)
+
+
+@operation(int64, int64)
+def negate(emit: Emit, value: Any) -> Any:
+    """-value"""
+    return emit.builder.sub(I64(0), value)
 
 
 @operation(int64, int64, int64)
