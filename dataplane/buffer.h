@@ -13,6 +13,7 @@ struct busy *busy_take(struct core *core,
                        uint32_t index); /* the record's block, taking one if it has none; NULL: none left */
 void busy_release(struct core *core, uint32_t index);         /* gives the block back if it holds nothing */
 void busy_discard(struct core *core, uint32_t index);         /* gives block and buffers back, whatever they hold */
+void busy_give(struct core *core, uint32_t block);            /* the same, for a block that no record names any more */
 uint32_t buffer_take(struct core *core, uint32_t size_class); /* splits a larger one if it must; 0: none left */
 /* The largest class up to `most` that buffer_take would give, or 0. */
 uint32_t buffer_largest(struct core *core, uint32_t most);

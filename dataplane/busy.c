@@ -41,29 +41,26 @@ struct busy *busy_take(struct core *core, uint32_t index) {
     return &core->busy[block];
 }
 
-static void give_block(struct core *core, uint32_t index) {
-    uint32_t block = core->records[index].busy;
-    core->records[index].busy = 0;
-    CRASH_POINT(busy_left);
-    core->busy[block].owner = 0;
-    core->busy[block].next = core->state->busy_free;
-    core->state->busy_free = block;
-}
-
-static void give_buffers(struct core *core, const struct busy *busy) {
+void busy_give(struct core *core, uint32_t block) {
+    struct busy *busy = &core->busy[block];
     if (busy->send_buffer)
         buffer_give(core, busy->send_buffer, busy->send_class);
     if (busy->receive_buffer)
         buffer_give(core, busy->receive_buffer, busy->receive_class);
+    CRASH_POINT(busy_buffers_given);
+    busy->owner = 0;
+    busy->next = core->state->busy_free;
+    CRASH_POINT(busy_linked);
+    core->state->busy_free = block;
 }
 
 void busy_discard(struct core *core, uint32_t index) {
-    const struct busy *busy = busy_of(core, index);
-    if (!busy)
+    uint32_t block = core->records[index].busy;
+    if (!block)
         return;
-    struct busy was = *busy;
-    give_block(core, index);
-    give_buffers(core, &was);
+    core->records[index].busy = 0;
+    CRASH_POINT(busy_left);
+    busy_give(core, block);
 }
 
 void busy_release(struct core *core, uint32_t index) {

@@ -92,11 +92,13 @@ uint32_t record_take(struct core *core) {
 void record_free(struct core *core, uint32_t index) {
     if (!record_taken(core, index))
         return;
-    busy_discard(core, index);
+    uint32_t block = core->records[index].busy;
     record_plan_free(core, index);
     intent_write(core, INTENT_FREE);
     record_apply(core);
     intent_clear(core);
+    if (block)
+        busy_give(core, block);
 }
 
 int64_t record_handle(const struct core *core, uint32_t index) {

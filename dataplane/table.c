@@ -160,17 +160,19 @@ void table_delete(struct core *core, uint32_t index) {
     uint32_t number, slot;
     if (!record_taken(core, index))
         return;
-    busy_discard(core, index);
     if (find_place(core, index, &number, &slot)) {
         record_free(core, index);
         return;
     }
+    uint32_t block = core->records[index].busy;
     record_plan_free(core, index);
     plan_place(core, bucket_home(core->records[index].hash, core->buckets), number, slot);
     intent_write(core, INTENT_DELETE);
     table_apply(core);
     record_apply(core);
     intent_clear(core);
+    if (block)
+        busy_give(core, block);
 }
 
 void table_recover(struct core *core) {

@@ -9,7 +9,6 @@
 #include "crash.h"
 #include "record.h"
 #include "record_pool.h"
-#include "stats.h"
 #include "transport.h"
 
 enum { LEVELS = 3, LEVEL_SLOTS = 512, LEVEL_SHIFT = 7, SLOTS = LEVELS * LEVEL_SLOTS, WORDS = LEVEL_SLOTS / 64 };
@@ -187,7 +186,6 @@ static void fire(struct core *core, uint32_t index, enum timer_which which) {
     CRASH_POINT(timer_firing);
     timer_clear(core, index, which);
     CRASH_POINT(timer_cleared);
-    core->counters[COUNTER_TIMERS_FIRED]++;
     if (which == TIMER_APPLICATION)
         actor_timer(core, index);
     else if (core->transport && core->transport->timer)
