@@ -66,7 +66,15 @@ class Outside(DataActor):
 def library(folder: Path) -> Any:
     """handlers.c, compiled."""
     target = folder / "handlers.so"
-    command = ["cc", "-O2", "-shared", "-fPIC", "-fno-strict-aliasing", f"-I{ROOT}/dataplane", f"-I{ROOT}"]
+    command = [
+        "cc",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-fno-strict-aliasing",
+        f"-I{ROOT}/dataplane",
+        f"-I{ROOT}",
+    ]
     subprocess.run([*command, "-o", str(target), str(HERE / "handlers.c")], check=True)
     loaded = ctypes.CDLL(str(target))
     loaded.run.restype = ctypes.c_double
@@ -136,7 +144,9 @@ for name in ("echo", "echo", "counters", "hello", "resp"):
     found[name] = time.perf_counter() - started
 print(json.dumps(found))
 """
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
     made: dict[str, float] = json.loads(done.stdout)
     return made
 
@@ -198,7 +208,9 @@ def main() -> None:
             candidate.close()
     middle = {name: statistics.median(values) for name, values in found.items()}
 
-    def against(one: str, other: str, pick: Callable[[float, float], float] = lambda a, b: a / b) -> float:
+    def against(
+        one: str, other: str, pick: Callable[[float, float], float] = lambda a, b: a / b
+    ) -> float:
         return statistics.median(pick(a, b) for a, b in zip(found[one], found[other], strict=True))
 
     result: dict[str, Any] = {

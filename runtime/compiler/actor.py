@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ..shape import Shape
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-@lru_cache(maxsize=None)
+@cache
 def as_kind(kind: ActorKind | OwnKind) -> Any:
     """The call as `self`, or as the connection it is for."""
 
@@ -64,7 +64,7 @@ def restarted(emit: Emit, call: Any) -> Any:
     return emit.compare(emit.call_word(call, "argument"), "!=", 0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def message(kind: RecordKind) -> Any:
     """The message that an @on method got, where it lies."""
 
@@ -75,7 +75,7 @@ def message(kind: RecordKind) -> Any:
     return get
 
 
-@lru_cache(maxsize=None)
+@cache
 def memory(kind: ActorKind, name: str, record: RecordKind) -> Any:
     """self.core, self.config"""
 
@@ -86,7 +86,7 @@ def memory(kind: ActorKind, name: str, record: RecordKind) -> Any:
     return get
 
 
-@lru_cache(maxsize=None)
+@cache
 def word(kind: ActorKind, name: str) -> Any:
     """self.now, self.core_id"""
 
@@ -97,7 +97,7 @@ def word(kind: ActorKind, name: str) -> Any:
     return get
 
 
-@lru_cache(maxsize=None)
+@cache
 def connection(kind: ActorKind, shape: Shape | None) -> Any:
     """self.connection(handle)"""
     other = OtherKind(shape)
@@ -112,7 +112,7 @@ def connection(kind: ActorKind, shape: Shape | None) -> Any:
     return look_up
 
 
-@lru_cache(maxsize=None)
+@cache
 def tell(kind: ActorKind, record: RecordKind, number: int) -> Any:
     """self.tell(message, to=...)"""
 
@@ -137,7 +137,7 @@ def finish_data(emit: Emit, call: Any, consumed: Any) -> None:
     emit.set_call_word(call, "ok", I64(1))
 
 
-@lru_cache(maxsize=None)
+@cache
 def reply(record: RecordKind) -> Any:
     """The last act of an @on method that answers."""
 

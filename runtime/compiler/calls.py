@@ -32,6 +32,7 @@ from .types import (
     describe,
     int64,
 )
+from .types import view as view_kind
 
 __all__ = ["Calls"]
 
@@ -104,7 +105,7 @@ class Calls(Expressions):
             found = inspect.getattr_static(cls, name, None)
             own = isinstance(found, FunctionType) and found.__module__ != Fixed.__module__
             if own:
-                return self.user_function(node, found, [owner])  # type: ignore[arg-type]
+                return self.user_function(node, found, [owner])
             if isinstance(kind, RecordKind) and name in kind.shape.by_name:
                 raise Refusal(func, f"{name} is a field, not a method")
             raise Refusal(func, f"{describe(kind)} has no method {name} that compiles")
@@ -244,7 +245,7 @@ class Calls(Expressions):
             BUILTINS.get(target) if isinstance(target, (type, type(len), FunctionType)) else None
         )
         if builtin is not None:
-            return builtin(self, node)  # type: ignore[no-any-return]
+            return builtin(self, node)
         if isinstance(target, type):
             return self.made(node, target)
         if isinstance(target, FunctionType):
@@ -266,8 +267,8 @@ class Calls(Expressions):
                 self.number(each, name) if hints.get(name) is int else self.value(each)
                 for name, each in zip(cls._fields, bound, strict=True)
             ]
-            name = ast.copy_location(ast.Name(self.bind(cls, cls.__name__), ast.Load()), node)
-            call = ast.copy_location(ast.Call(name, [part.node for part in parts], []), node)
+            target = ast.copy_location(ast.Name(self.bind(cls, cls.__name__), ast.Load()), node)
+            call = ast.copy_location(ast.Call(target, [part.node for part in parts], []), node)
             return Value(call, numba_types.BaseTuple.from_types([part.kind for part in parts], cls))
         name = cls.__name__
         sentence, remedy = REFUSED_CALLS.get(name, (f"a {name} cannot be made in a handler", ""))
@@ -409,7 +410,7 @@ class Calls(Expressions):
     def builtin_array(self, node: ast.Call) -> Value:
         """Array(view): the value for a message's array field."""
         (source,) = self.bound(node, "Array", ["source"], {"source": b""})
-        return Value(self.view_of(source, "Array()"), view.view)
+        return Value(self.view_of(source, "Array()"), view_kind)
 
 
 def wording(kind: Integer | Shape | Row) -> str:

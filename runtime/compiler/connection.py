@@ -3,7 +3,7 @@ asks the loop (dataplane/call.c)."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ...dataplane.symbols import constant, offset_of
@@ -47,7 +47,7 @@ def record_of(emit: Emit, kind: ConnectionKind, value: Any) -> Any:
     return record
 
 
-@lru_cache(maxsize=None)
+@cache
 def alive(kind: ConnectionKind) -> Any:
     """bool(connection)"""
 
@@ -60,9 +60,10 @@ def alive(kind: ConnectionKind) -> Any:
     return is_there
 
 
-@lru_cache(maxsize=None)
+@cache
 def state(kind: ConnectionKind) -> Any:
     """connection.state"""
+    assert kind.shape is not None
 
     @operation(RecordKind(kind.shape, writable=True), kind)
     def get(emit: Emit, self: Any) -> Any:
@@ -75,7 +76,7 @@ def state(kind: ConnectionKind) -> Any:
     return get
 
 
-@lru_cache(maxsize=None)
+@cache
 def property_of(kind: ConnectionKind, name: str) -> Any:
     """connection.handle, .room, .remote_address, .remote_port, .local_address, .local_port"""
 
@@ -148,7 +149,7 @@ def send_parts(
     return builder.load(result)
 
 
-@lru_cache(maxsize=None)
+@cache
 def send(kind: ConnectionKind, count: int, *, trying: bool) -> Any:
     """connection.send or try_send of `count` parts"""
 
@@ -162,7 +163,7 @@ def send(kind: ConnectionKind, count: int, *, trying: bool) -> Any:
     return operation(boolean if trying else none, kind, *[view] * count, names=names)(run)
 
 
-@lru_cache(maxsize=None)
+@cache
 def send_int(kind: ConnectionKind) -> Any:
     """connection.send_int(number)"""
     longest = constant("TEXT_INT")
@@ -177,7 +178,7 @@ def send_int(kind: ConnectionKind) -> Any:
     return run
 
 
-@lru_cache(maxsize=None)
+@cache
 def reserve(kind: ConnectionKind) -> Any:
     """connection.reserve(length)"""
 
@@ -208,7 +209,7 @@ def reserve(kind: ConnectionKind) -> Any:
 def plain(name: str, *takes: Any) -> Any:
     """A method that is one call of the loop's function `call_NAME` with the record."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def of(kind: ConnectionKind) -> Any:
         def run(emit: Emit, self: Any, *values: Any) -> None:
             call, record = call_of(emit, kind, self), record_of(emit, kind, self)
@@ -220,7 +221,7 @@ def plain(name: str, *takes: Any) -> Any:
     return of
 
 
-@lru_cache(maxsize=None)
+@cache
 def need(kind: ConnectionKind) -> Any:
     """connection.need(length)"""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import llvmlite.binding
@@ -30,7 +30,7 @@ VOID = ir.VoidType()
 call_field = lru_cache(maxsize=None)(lambda name: call_fields()[name])
 
 
-@lru_cache(maxsize=None)
+@cache
 def symbol(name: str) -> str:
     """Makes the C function `name` known to the linker of compiled code; returns its name there."""
     known = f"splitplane.{name}"

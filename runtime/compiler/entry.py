@@ -27,7 +27,7 @@ def link(handlers: list[tuple[str, Any]]) -> tuple[list[tuple[int, int]], Any]:
     """The addresses (reporting, quiet) of each (name, compiled handler), and what keeps them alive."""
     made = [(name, dispatcher.overloads[(pointer,)], dispatcher) for name, dispatcher in handlers]
 
-    @intrinsic  # type: ignore[misc]
+    @intrinsic
     def address(typing_context: Any, index: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             entries: list[Any] = []
@@ -44,7 +44,7 @@ def link(handlers: list[tuple[str, Any]]) -> tuple[list[tuple[int, int]], Any]:
 
         return int64(int64), emit
 
-    @cfunc(int64(int64))  # type: ignore[misc]
+    @cfunc(int64(int64))
     def entries(index: int) -> Any:
         return address(index)
 

@@ -67,6 +67,9 @@ REFUSED = {
 }
 
 
+CONSTANT_MAX = 1 << 20  # bytes
+
+
 class Value(NamedTuple):
     """A translated expression and its kind: a Numba type, or a Static."""
 
@@ -224,22 +227,29 @@ class Expressions:
 
     def on_binop(self, node: ast.BinOp) -> Value:
         left, right = self.expression(node.left), self.expression(node.right)
-        whole = [side.kind.value for side in (left, right) if isinstance(side.kind, Static)]
-        if (
-            len(whole) == 2
-            and all(isinstance(each, int) for each in whole)
-            and type(node.op) in FOLDED
-        ):
-            return self.fold(node, whole[0], whole[1])
+        constants = [side.kind.value for side in (left, right) if isinstance(side.kind, Static)]
+        if len(constants) == 2:
+            folded = self.fold(node, *constants)
+            if folded is not None:
+                return folded
         one, two = self.settled(node.left, left), self.settled(node.right, right)
         return self.binary(node, node.op, (node.left, one), (node.right, two))
 
-    def fold(self, node: ast.BinOp, left: int, right: int) -> Value:
-        """An operation on two constants, done now."""
-        try:
-            return Value(node, Static(wrap(FOLDED[type(node.op)](left, right))))
-        except (ValueError, ZeroDivisionError) as error:
-            raise Refusal(node, f"this always fails: {error}") from None
+    def fold(self, node: ast.BinOp, left: Any, right: Any) -> Value | None:
+        """An operation on two constants, done now; None if it is not one of these."""
+        if isinstance(left, int) and isinstance(right, int) and type(node.op) in FOLDED:
+            try:
+                return Value(node, Static(wrap(FOLDED[type(node.op)](left, right))))
+            except (ValueError, ZeroDivisionError) as error:
+                raise Refusal(node, f"this always fails: {error}") from None
+        if isinstance(left, bytes) and isinstance(right, bytes) and isinstance(node.op, ast.Add):
+            return Value(node, Static(left + right))
+        sizes = sorted((left, right), key=lambda each: isinstance(each, int))
+        if isinstance(node.op, ast.Mult) and [type(each) for each in sizes] == [bytes, int]:
+            if len(sizes[0]) * sizes[1] > CONSTANT_MAX:
+                raise Refusal(node, f"a constant of more than {CONSTANT_MAX} bytes")
+            return Value(node, Static(sizes[0] * sizes[1]))
+        return None
 
     def binary(
         self,
@@ -267,7 +277,7 @@ class Expressions:
         if not (logic and one.kind == boolean and two.kind == boolean):
             one, two = self.whole(*left, "this operator"), self.whole(*right, "this operator")
         kind = boolean if one.kind == boolean else int64
-        return Value(ast.copy_location(ast.BinOp(one.node, op, two.node), at), kind)  # type: ignore[type-var]
+        return Value(ast.copy_location(ast.BinOp(one.node, op, two.node), at), kind)
 
     def on_boolop(self, node: ast.BoolOp) -> Value:
         parts = [self.value(each) for each in node.values]

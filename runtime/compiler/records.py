@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ..shape import Field, Row, Shape
@@ -29,8 +29,9 @@ def element_kind(owner: Any, kind: Integer | Shape | Row) -> Any:
     """What reading `kind` out of `owner` gives a handler."""
     if isinstance(kind, Integer):
         return int64
-    of = RowKind if isinstance(kind, Row) else RecordKind
-    return of(kind, writable=owner.writable, local=owner.local)
+    if isinstance(kind, Row):
+        return RowKind(kind, writable=owner.writable, local=owner.local)
+    return RecordKind(kind, writable=owner.writable, local=owner.local)
 
 
 def put(emit: Emit, kind: Integer | Shape | Row, target: Any, given: Any, value: Any) -> None:
@@ -50,7 +51,7 @@ def put(emit: Emit, kind: Integer | Shape | Row, target: Any, given: Any, value:
         emit.builder.call(emit.memmove(), [target, value, I64(kind.size), emit.bit(0)])
 
 
-@lru_cache(maxsize=None)
+@cache
 def field_get(owner: Any, field: Field) -> Any:
     """An operation that reads `field` of a record."""
 
@@ -63,7 +64,7 @@ def field_get(owner: Any, field: Field) -> Any:
     return get
 
 
-@lru_cache(maxsize=None)
+@cache
 def field_put(owner: Any, field: Field, given: Any) -> Any:
     """An operation that stores a value of type `given` into `field`."""
 
@@ -82,7 +83,7 @@ def element(emit: Emit, row: Row, base: Any, index: Any) -> Any:
     return emit.address(base, builder.mul(at, I64(row.element.size)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def row_at(owner: Any) -> Any:
     """array[index]"""
     row = owner.row
@@ -95,7 +96,7 @@ def row_at(owner: Any) -> Any:
     return get
 
 
-@lru_cache(maxsize=None)
+@cache
 def row_put(owner: Any, given: Any) -> Any:
     """array[index] = value"""
     row = owner.row
@@ -107,7 +108,7 @@ def row_put(owner: Any, given: Any) -> Any:
     return store
 
 
-@lru_cache(maxsize=None)
+@cache
 def row_fill(owner: Any) -> Any:
     """array.fill(value)"""
     row = owner.row
@@ -125,7 +126,7 @@ def row_fill(owner: Any) -> Any:
     return fill
 
 
-@lru_cache(maxsize=None)
+@cache
 def row_head(owner: Any) -> Any:
     """array.head(length)"""
 
@@ -138,7 +139,7 @@ def row_head(owner: Any) -> Any:
     return head
 
 
-@lru_cache(maxsize=None)
+@cache
 def row_copy(owner: Any) -> Any:
     """array.copy_from(source, at)"""
 

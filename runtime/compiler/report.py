@@ -28,7 +28,7 @@ def install() -> None:
 def noted(event: Any) -> None:
     """sys.unraisablehook"""
     mark = event.object
-    if not (isinstance(mark, tuple) and len(mark) == 2 and mark[0] == MARK):  # noqa: PLR2004
+    if not (isinstance(mark, tuple) and len(mark) == 2 and mark[0] == MARK):
         previous(event)
         return
     file, line = place(event.exc_traceback)

@@ -6,7 +6,7 @@ import ast
 import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ..errors import Problem
@@ -71,7 +71,7 @@ def excerpt(file: str, line: int, node: ast.AST | None = None) -> str:
     return f"    {text.strip()}\n    {' ' * (start - len(text) + len(text.lstrip()))}{'^' * max(stop - start, 1)}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def definitions(
     file: str, _stamp: int
 ) -> dict[tuple[str, int], ast.FunctionDef | ast.AsyncFunctionDef]:

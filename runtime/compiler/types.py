@@ -33,14 +33,14 @@ none: Any = types.none
 pointer: Any = types.voidptr
 
 
-class ViewKind(types.Type):  # type: ignore[misc]
+class ViewKind(types.Type):
     """Bytes that somebody else owns: where they start and how many they are. Bytes constants too."""
 
     def __init__(self) -> None:
         super().__init__(name="splitplane.View")
 
 
-class RecordKind(types.Type):  # type: ignore[misc]
+class RecordKind(types.Type):
     """A State, Message or Config in memory: its address. `local`: on the handler's own stack."""
 
     def __init__(self, shape: Shape, *, writable: bool, local: bool = False) -> None:
@@ -51,7 +51,7 @@ class RecordKind(types.Type):  # type: ignore[misc]
         super().__init__(name=f"splitplane.Record({name}, {writable}, {local})")
 
 
-class RowKind(types.Type):  # type: ignore[misc]
+class RowKind(types.Type):
     """An array inside a record: its address."""
 
     def __init__(self, row: Row, *, writable: bool, local: bool = False) -> None:
@@ -62,7 +62,7 @@ class RowKind(types.Type):  # type: ignore[misc]
         super().__init__(name=f"splitplane.Row({element}, {writable}, {local})")
 
 
-class ConnectionKind(types.Type):  # type: ignore[misc]
+class ConnectionKind(types.Type):
     """A connection in the hands of a handler; `shape` is that of its state."""
 
     def __init__(self, shape: Shape | None) -> None:
@@ -79,7 +79,7 @@ class OtherKind(ConnectionKind):
     """One that `self.connection(handle)` looked up: the call, and the record or NULL."""
 
 
-class ActorKind(types.Type):  # type: ignore[misc]
+class ActorKind(types.Type):
     """`self`: the address of the call."""
 
     def __init__(self, actor: type) -> None:
@@ -89,7 +89,7 @@ class ActorKind(types.Type):  # type: ignore[misc]
         )
 
 
-class WriterKind(types.Type):  # type: ignore[misc]
+class WriterKind(types.Type):
     """What `connection.reserve` gives: the address of a cell on the stack with the call, the record,
     the start of the reserved bytes, the position and the end."""
 
@@ -105,7 +105,7 @@ writer = WriterKind()
 
 
 @register_model(ViewKind)
-class ViewModel(models.StructModel):  # type: ignore[misc]
+class ViewModel(models.StructModel):
     """Address and length."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
@@ -113,7 +113,7 @@ class ViewModel(models.StructModel):  # type: ignore[misc]
 
 
 @register_model(OtherKind)
-class OtherModel(models.StructModel):  # type: ignore[misc]
+class OtherModel(models.StructModel):
     """Two addresses."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
@@ -125,7 +125,7 @@ class OtherModel(models.StructModel):  # type: ignore[misc]
 @register_model(ActorKind)
 @register_model(OwnKind)
 @register_model(WriterKind)
-class AddressModel(models.OpaqueModel):  # type: ignore[misc]
+class AddressModel(models.OpaqueModel):
     """One address."""
 
 

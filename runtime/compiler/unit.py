@@ -131,7 +131,7 @@ class Unit(Statements):
         """That of the function."""
         return self.function.__name__
 
-    def problem(self, refusal: Refusal) -> None:  # type: ignore[override]
+    def problem(self, refusal: Refusal) -> None:
         """Notes a refusal, unless it only follows from an earlier one."""
         self.failed = True
         if str(refusal):
@@ -266,6 +266,7 @@ class Unit(Statements):
 
     def compile(self) -> Any:
         """The function as Numba compiled it; raises whatever Numba raises."""
+        assert self.tree is not None
         module = ast.Module([self.tree], [])
         scope = {
             name: value.compiled if isinstance(value, Unit) else value

@@ -3,7 +3,6 @@
 from typing import Any, Literal, NamedTuple
 
 import pytest
-
 from splitplane.runtime.actor import CloseReason, Connection, DataActor, on
 from splitplane.runtime.config import Config
 from splitplane.runtime.message import Message, Request
@@ -275,8 +274,8 @@ class Sender(DataActor):
         elif verb == ord_of(b"o"):
             self.other(connection, data.u64be(1))
         elif verb == ord_of(b"y"):
-            if connection.try_send(b"try ", data[1:]) and connection.room > 100:
-                connection.send(b"room")
+            taken = connection.try_send(b"try ", data[1:])
+            connection.send(b"room" if taken and connection.room > 100 else b"none")
         return len(data)
 
     def other(self, connection: Connection[Session], handle: int) -> None:

@@ -1,11 +1,12 @@
 """Programs that can't compile are refused before the start, in the user's own terms: place, caret, sentence, remedy."""
 
+# ruff: noqa: E501 - a message stands in one piece
+
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from splitplane.runtime.compiler import compile_actor
 from splitplane.runtime.errors import ActorError
 from splitplane.runtime.schema import schema_of
@@ -408,7 +409,8 @@ def problems_of(body: str, folder: Path) -> tuple[Any, str]:
     file = folder / "wrong.py"
     file.write_text(text)
     spec = importlib.util.spec_from_file_location(f"wrong_{abs(hash(text))}", file)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with pytest.raises(ActorError) as caught:
