@@ -138,6 +138,15 @@ class Mesh:
             self._rings[producer, consumer] = known
         return known
 
+    def adopt(self, core: int) -> None:
+        """The worker of `core` was killed and this process takes its place at both ends of all its rings.
+
+        Call it once the other is certainly gone, before the first message.
+        """
+        for peer in self.peers:
+            self.ring(core, peer).adopt_producer()
+            self.ring(peer, core).adopt_consumer()
+
     def close(self) -> None:
         """Unmaps; the descriptor stays open. Rings handed out before keep their memory until they go."""
         self._rings.clear()
