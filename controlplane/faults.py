@@ -1,14 +1,81 @@
-"""Handlers' failures, as the cores tell of them, into the log: which actor, handler, file and line, and how often."""
+"""Handlers' failures, as the cores tell of them, into the log: which actor, handler, file and line, and how often.
 
+A compiled handler doesn't always know its line; then the bytes run once more through the plain Python function, here.
+"""
+
+import sys
+import time
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 from ..dataplane.fault_event import HANDLER_COUNT, FaultEvent
+from ..runtime.actor import DataActor
 from ..runtime.schema import Schema
 from ..runtime.spec import HANDLERS, spec_of
 
-Locate = Callable[[type, str, FaultEvent], tuple[str, int] | None]
-"""(actor, handler, event) to (`file: Exception: text`, line), by running the plain Python function; None: not known."""
+Locate = Callable[[type, FaultEvent], tuple[str, int] | None]
+"""(actor, event) to (`file: Exception: text`, line); None: not found."""
+
+REPLAYS = 10
+"""Replays in a second; a flood of faults must not own the event loop."""
+REPLAY_LINES = 100_000
+"""Lines a replay may run: without what the core knew, a loop might not end."""
+
+
+class Replayer:
+    """Finds where a handler failed by running it again; see runtime/replay.py for what such a run can't know."""
+
+    def __init__(self, schema: Schema, configs: Sequence[bytes]) -> None:
+        """`configs`: `self.config` of each listener, by its number in the layout."""
+        self._schema, self._configs = schema, configs
+        self._second = self._done = 0
+
+    def __call__(self, actor: type, event: FaultEvent) -> tuple[str, int] | None:
+        """Locate."""
+        from ..runtime.replay import replay
+
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._done = second, 0
+        if self._done >= REPLAYS or not issubclass(actor, DataActor):
+            return None
+        self._done += 1
+        tracing = sys.gettrace()
+        sys.settrace(_limit())
+        try:
+            place = replay(
+                actor,
+                event.handler,
+                event.state,
+                event.data,
+                config=self._configs[event.actor],
+                schema=self._schema,
+            )
+        except Exception:  # the replay is a guess, and the fault is reported with or without it
+            return None
+        finally:
+            sys.settrace(tracing)
+        if place is None or isinstance(place.error, _Endless):
+            return None
+        return f"{place.file}: {type(place.error).__name__}: {place.error}", place.line
+
+
+class _Endless(Exception):  # noqa: N818 - it never gets out of here
+    """The replay ran too long."""
+
+
+def _limit() -> Callable[[FrameType, str, Any], Any]:
+    left = REPLAY_LINES
+
+    def trace(_frame: FrameType, _event: str, _argument: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _Endless
+        return trace
+
+    return trace
 
 
 class FaultLog:
@@ -28,7 +95,7 @@ class FaultLog:
         handler = self._handler(actor, event.handler)
         where, line = event.where, event.line
         if not line and actor is not None and self._locate is not None:
-            found = self._locate(actor, handler, event)
+            found = self._locate(actor, event)
             where, line = found or (where, line)
         file, _, error = where.partition(": ")
         self._log.error(

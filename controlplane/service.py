@@ -12,13 +12,15 @@ from ..dataplane.fault_event import EVENT_FAULT, FaultEvent
 from ..dataplane.poller import Poller
 from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
 from ..runtime.actor import ControlActor
+from ..runtime.assemble import config_bytes
 from ..runtime.config import Config, config_of
 from ..runtime.errors import ActorError, Problem
 from ..runtime.imports import Actors, data_listeners
 from ..runtime.layout import Layout
 from ..runtime.mesh import CONTROL, Mesh
 from ..runtime.schema import Schema
-from .faults import FaultLog, Locate
+from ..runtime.spec import spec_of
+from .faults import FaultLog, Locate, Replayer
 from .mailbox import Mailbox
 from .peer import CorePeer, CoreSender, GroupPeer
 
@@ -244,13 +246,15 @@ async def running(service: Service) -> AsyncIterator[Service]:
         await service.stop()
 
 
-def service_of(
-    layout: Layout, actors: Actors, mesh: Mesh, schema: Schema, *, locate: Locate | None = None
-) -> Service:
+def service_of(layout: Layout, actors: Actors, mesh: Mesh, schema: Schema) -> Service:
     """The service of a layout whose actors are imported. ActorError if a control actor's config does not fit it."""
     groups: dict[str, list[int]] = {}
     for number, group, _ in layout.cores:
         groups.setdefault(group, []).append(number)
+    listeners = [
+        (actors.data[group, place], listen) for group, place, listen in data_listeners(layout)
+    ]
+    configs = [config_bytes(spec_of(actor), listen.config) for actor, listen in listeners]
     return Service(
         mesh,
         schema,
@@ -259,8 +263,8 @@ def service_of(
             for name, control in layout.control.items()
         },
         groups=groups,
-        listeners=[actors.data[group, number] for group, number, _ in data_listeners(layout)],
-        locate=locate,
+        listeners=[actor for actor, _ in listeners],
+        locate=Replayer(schema, configs),
     )
 
 

@@ -197,22 +197,8 @@ def log_event(event: Event) -> None:
 
 
 def make_service(held: Holdings) -> Service:
-    """The control plane of what is held, not yet started."""
-    from ..controlplane.service import Service
-    from .imports import data_listeners
+    """The control plane of what is held, not yet started. ActorError if a control actor's config does not fit it."""
+    from ..controlplane.service import service_of
     from .schema import schema_of
 
-    layout = held.layout
-    groups: dict[str, list[int]] = {name: [] for name in layout.group}
-    for number, name, _ in layout.cores:
-        groups[name].append(number)
-    return Service(
-        held.mesh,
-        schema_of(held.actors.all),
-        actors={
-            name: (held.actors.control[name](), control.mailbox)
-            for name, control in layout.control.items()
-        },
-        groups=groups,
-        listeners=[held.actors.data[name, place] for name, place, _ in data_listeners(layout)],
-    )
+    return service_of(held.layout, held.actors, held.mesh, schema_of(held.actors.all))

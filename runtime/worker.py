@@ -97,17 +97,10 @@ def open_core(kit: Kit, order: BootCore, arena: Arena, mesh: Mesh, *, adopt: boo
         adopt=adopt,
     )
     if adopt:
-        adopt_rings(mesh, order.number)
+        mesh.adopt(order.number)
     assemble(core, order, kit.layout, kit.actors, kit.schema, kit.program, mesh)
     attach(core, order)
     return core
-
-
-def adopt_rings(mesh: Mesh, number: int) -> None:
-    """Takes the dead worker's end of every ring."""
-    for peer in mesh.peers:
-        mesh.ring(number, peer).adopt_producer()
-        mesh.ring(peer, number).adopt_consumer()
 
 
 def lock(arena: Arena) -> bool:
