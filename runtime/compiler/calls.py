@@ -267,8 +267,8 @@ class Calls(Expressions):
                 self.number(each, name) if hints.get(name) is int else self.value(each)
                 for name, each in zip(cls._fields, bound, strict=True)
             ]
-            target = ast.copy_location(ast.Name(self.bind(cls, cls.__name__), ast.Load()), node)
-            call = ast.copy_location(ast.Call(target, [part.node for part in parts], []), node)
+            name = self.bind(cls, cls.__name__)
+            call = self.called(node, name, [part.node for part in parts])
             return Value(call, numba_types.BaseTuple.from_types([part.kind for part in parts], cls))
         name = cls.__name__
         sentence, remedy = REFUSED_CALLS.get(name, (f"a {name} cannot be made in a handler", ""))

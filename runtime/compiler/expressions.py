@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -63,6 +63,7 @@ REFUSED = {
     ast.Await: ("a data actor's handler never waits", "tell a control actor"),
     ast.Yield: ("a handler cannot be a generator", "return, and go on in the next call"),
     ast.YieldFrom: ("a handler cannot be a generator", "return, and go on in the next call"),
+    ast.NamedExpr: (":= cannot compile", "assign in a line of its own, before"),
     ast.Starred: ("* works only in a function's own call", "write the arguments one by one"),
 }
 
@@ -103,11 +104,15 @@ class Expressions:
 
     def run(self, at: ast.AST, operation: Any, *arguments: ast.expr, returns: Any = None) -> Value:
         """A call of an operation, standing where `at` stands."""
-        name = self.bind(operation, operation.name)
-        call = ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
-        for part in (call, call.func):
+        made = self.called(at, self.bind(operation, operation.name), arguments)
+        return Value(made, operation.returns if returns is None else returns)
+
+    def called(self, at: ast.AST, name: str, arguments: Sequence[ast.expr]) -> ast.expr:
+        """name(*arguments)"""
+        made = ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+        for part in (made, made.func):
             ast.copy_location(part, at)
-        return Value(call, operation.returns if returns is None else returns)
+        return made
 
     def expression(self, node: ast.expr) -> Value:
         """Any expression; its kind may be Static."""
@@ -201,11 +206,6 @@ class Expressions:
             ast.copy_location(made, node),
             numba_types.BaseTuple.from_types([part.kind for part in parts]),
         )
-
-    def on_namedexpr(self, node: ast.NamedExpr) -> Value:
-        got = self.value(node.value)
-        self.define(node.target, got.kind)
-        return Value(ast.copy_location(ast.NamedExpr(node.target, got.node), node), got.kind)
 
     def define(self, target: ast.Name, kind: Any) -> None:
         """A local variable takes a value of `kind`."""
@@ -345,30 +345,25 @@ class Expressions:
         return Value(ast.copy_location(ast.Compare(one.node, [op], [two.node]), node), boolean)
 
     def contains(self, node: ast.Compare, op: ast.cmpop, left: ast.expr, right: ast.expr) -> Value:
-        """x in (constants): as many comparisons."""
+        """x in (constants)"""
         choices = self.expression(right)
-        if not (isinstance(choices.kind, Static) and isinstance(choices.kind.value, tuple)):
-            raise Refusal(
-                right, "in wants a tuple of constants", "for a View: view.find(what) >= 0"
-            )
-        held = ast.copy_location(ast.Name(f"item·{len(self.scope)}", ast.Store()), left)
-        item = ast.copy_location(ast.NamedExpr(held, left), left)
-        again = ast.copy_location(ast.Name(held.id, ast.Load()), left)
-        tests = []
-        for number, choice in enumerate(frozen(right, "this", choices.kind.value)):  # type: ignore[arg-type]
-            constant = ast.copy_location(ast.Constant(choice), right)
-            each = ast.copy_location(ast.Compare(left, [ast.Eq()], [constant]), node)
-            tests.append(self.compare(each, ast.Eq(), again if number else item, constant).node)
-        if not tests:
-            raise Refusal(right, "nothing is in an empty tuple")
-        made: ast.expr = ast.BoolOp(ast.Or(), tests) if len(tests) > 1 else tests[0]
-        made = ast.copy_location(made, node)
-        return Value(
-            made
-            if isinstance(op, ast.In)
-            else ast.copy_location(ast.UnaryOp(ast.Not(), made), node),
-            boolean,
-        )
+        constant = choices.kind.value if isinstance(choices.kind, Static) else None
+        if not isinstance(constant, tuple) or not constant:
+            remedy = "for a View: view.find(what) >= 0"
+            raise Refusal(right, "in wants a tuple of constants", remedy)
+        values = frozen(right, ast.unparse(right), constant)
+        assert isinstance(values, tuple)
+        got = self.value(left)
+        if isinstance(got.kind, ViewKind) and all(isinstance(each, bytes) for each in values):
+            found = self.run(node, view.is_one_of(values), got.node)
+        elif is_number(got.kind) and all(isinstance(each, int) for each in values):
+            held = tuple(wrap(each) for each in values)
+            found = self.run(node, integers.is_one_of(held), self.whole(left, got, "in").node)
+        else:
+            raise Refusal(node, f"{describe(got.kind)} is never one of these")
+        if isinstance(op, ast.In):
+            return found
+        return Value(ast.copy_location(ast.UnaryOp(ast.Not(), found.node), node), boolean)
 
     def on_subscript(self, node: ast.Subscript) -> Value:
         owner = self.expression(node.value)

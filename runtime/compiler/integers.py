@@ -16,6 +16,7 @@ __all__ = [
     "below",
     "divide_both",
     "floor_divide",
+    "is_one_of",
     "larger",
     "magnitude",
     "multiply",
@@ -155,3 +156,16 @@ def table(values: tuple[int, ...]) -> Any:
         return emit.builder.load(emit.builder.gep(held, [I64(0), at]))
 
     return look_up
+
+
+def is_one_of(values: tuple[int, ...]) -> Any:
+    """An operation that looks for a number among constants."""
+
+    @operation(boolean, int64)
+    def contained(emit: Emit, number: Any) -> Any:
+        found = emit.bit(0)
+        for value in values:
+            found = emit.builder.or_(found, emit.compare(number, "==", value))
+        return found
+
+    return contained

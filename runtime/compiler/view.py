@@ -8,7 +8,7 @@ from ..types import Integer
 from .emit import I32, I64, Emit, operation
 from .types import boolean, int64, view
 
-__all__ = ["METHODS", "constant", "view_at", "view_equal", "view_length", "view_slice"]
+__all__ = ["METHODS", "constant", "is_one_of", "view_at", "view_equal", "view_length", "view_slice"]
 
 BYTE = Integer(8, signed=False)
 OUTSIDE = "index outside the view"
@@ -88,6 +88,22 @@ def view_equal(emit: Emit, left: Any, right: Any) -> Any:
     one, two = emit.parts(view, left), emit.parts(view, right)
     lengths = emit.compare(one.length, "==", two.length)
     return equal_if(emit, lengths, one.data, two.data, two.length)
+
+
+def is_one_of(values: tuple[bytes, ...]) -> Any:
+    """An operation that looks for a View among constants."""
+
+    @operation(boolean, view)
+    def contained(emit: Emit, self: Any) -> Any:
+        one, found = emit.parts(view, self), emit.bit(0)
+        for value in values:
+            length = I64(len(value))
+            lengths = emit.compare(one.length, "==", length)
+            equal = equal_if(emit, lengths, one.data, emit.text(value), length)
+            found = emit.builder.or_(found, equal)
+        return found
+
+    return contained
 
 
 @operation(boolean, view, view)

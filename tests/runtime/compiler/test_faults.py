@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from splitplane.runtime.actor import CloseReason, Connection, DataActor, on
 from splitplane.runtime.message import Message, Request
 from splitplane.runtime.state import State
