@@ -7,6 +7,7 @@ milliseconds. When the controller is gone the kernel ends the launcher, and with
 
 import gc
 import json
+import math
 import os
 import resource
 import select
@@ -35,6 +36,8 @@ WATCH_SECONDS = 0.01
 """How often the loops' heartbeats are looked at."""
 STANDBY_ATTEMPTS = 3
 """A core whose fresh workers die this often before they are ready is given up."""
+STANDBY_PAUSE = 5.0
+"""Seconds until a standby that can't be had is tried again, while the worker runs without one."""
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Seat:
     deaths: deque[float] = field(default_factory=deque)
     failures: int = 0
     died_at: float = 0.0
+    fork_at: float = math.inf
     finished: bool = False
 
 
@@ -115,7 +119,10 @@ class Launcher:
         return True
 
     def fork(self, seat: Seat) -> None:
-        """Makes a standby for a core."""
+        """Makes a standby for a core, unless it has one."""
+        seat.fork_at = math.inf
+        if seat.standby is not None:
+            return
         ours, theirs = socket.socketpair()
         gc.collect()
         gc.freeze()
@@ -158,7 +165,7 @@ class Launcher:
             seat.watch.start(child.pid)
             outage = time.monotonic() - seat.died_at if seat.died_at else None
             self.tell("running", seat, child, outage=outage, **message)
-            if seat.standby is None and not self.stopping:
+            if not self.stopping:
                 self.fork(seat)
         elif what == "failed":
             child.reason = message["text"]
@@ -193,15 +200,21 @@ class Launcher:
         seat.finished = self.stopping and seat.worker is None and seat.standby is None
 
     def buried_standby(self, seat: Seat, child: Child, status: int) -> None:
-        if self.stopping:
+        """A standby died waiting, which is somebody's kill, or before, which is a fault: then not for ever."""
+        if self.stopping or seat.finished:
+            return
+        if child.waiting:
+            self.fork(seat)
             return
         seat.failures += 1
-        if seat.failures >= STANDBY_ATTEMPTS:
-            self.give_up(
-                seat, child.reason or f"its standby keeps dying: {system.describe_exit(status)}"
-            )
-        else:
+        text = child.reason or system.describe_exit(status)
+        if seat.failures < STANDBY_ATTEMPTS:
             self.fork(seat)
+        elif seat.worker is None:
+            self.give_up(seat, f"its workers die before they can start: {text}")
+        else:
+            seat.fork_at = time.monotonic() + STANDBY_PAUSE
+            self.tell("no_standby", seat, child, exit=text)
 
     def buried_worker(self, seat: Seat, child: Child, status: int) -> None:
         seat.died_at = time.monotonic()
@@ -210,8 +223,7 @@ class Launcher:
             return
         index, handler = seat.state.current
         exit_text = child.reason or system.describe_exit(status)
-        if not child.running:
-            seat.failures += 1
+        seat.failures = 0 if child.running else seat.failures + 1
         self.tell("died", seat, child, exit=exit_text, handler=handler, record=index)
         if seat.failures >= STANDBY_ATTEMPTS:
             self.give_up(seat, exit_text)
@@ -227,7 +239,7 @@ class Launcher:
             )
             return
         self.activate(seat)
-        if seat.worker is None and seat.standby is None:
+        if seat.worker is None:
             self.fork(seat)
 
     def give_up(self, seat: Seat, text: str) -> None:
@@ -238,6 +250,8 @@ class Launcher:
 
     def supervise(self, seat: Seat) -> None:
         """A loop that stands still is ended; its standby does the rest."""
+        if time.monotonic() >= seat.fork_at and not self.stopping:
+            self.fork(seat)
         child = seat.worker
         if child is None or not child.running or child.reason:
             return

@@ -1,0 +1,251 @@
+"""Runtimes under test: layouts for them, a command in a process of its own, and connections that check every byte."""
+
+import asyncio
+import json
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from splitplane.dataplane.peer import Peer, PeerConnection
+from splitplane.runtime.claim import holder_of
+from splitplane.runtime.layout import Layout
+from splitplane.runtime.runtime import Runtime
+from splitplane.runtime.system import process_status
+
+TOOLS = Path(__file__).parent
+OURS = "10.0.0.1"
+
+
+def eventually(true: Callable[[], Any], seconds: float = 20.0) -> bool:
+    """Whether `true()` holds before so long has passed."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+async def until(true: Callable[[], Any], poll: Callable[[], object] = lambda: None) -> None:
+    """Until `true()` holds, calling `poll` meanwhile; the test's own limit ends what never does."""
+    while not true():
+        poll()
+        await asyncio.sleep(0.0005)
+
+
+async def replaced(
+    runtime: Runtime, deaths: int, poll: Callable[[], object] = lambda: None
+) -> None:
+    """Until core 0 has lost so many workers and has another."""
+    await until(lambda: runtime.workers[0].deaths >= deaths and runtime.workers[0].pid, poll)
+
+
+def free_cpu() -> int:
+    """A CPU that no runtime on this machine has claimed; waits while others run their tests."""
+    cpus = sorted(os.sched_getaffinity(0), reverse=True)
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = [cpu for cpu in cpus if holder_of(f"cpu/{cpu}") is None]
+        return bool(found)
+
+    assert eventually(look, 100), "every CPU is held by another runtime"
+    return found[0]
+
+
+def toml(
+    port: int, *, driver: str = "kernel", actor: str = "survivors:Echo", more: str = ""
+) -> str:
+    """A layout's text: one core, one listener."""
+    where = 'bind = "127.0.0.1"' if driver == "kernel" else f'address = "{OURS}/24"'
+    return f"""
+name = "tested"
+[supervision]
+restarts = 100000
+drain_seconds = 1.0
+stall_milliseconds = 200
+[nic.front]
+driver = "{driver}"
+{where}
+[group.web]
+cpus = [{free_cpu()}]
+nic = "front"
+connections = 1000
+buffers = "16 MiB"
+[[group.web.listen]]
+port = "tcp:{port}"
+actor = "{actor}"
+{more}
+"""
+
+
+def layout(
+    port: int = 7, *, driver: str = "memory", actor: str = "survivors:Echo", more: str = ""
+) -> Layout:
+    """The same as an object; its modules lie here."""
+    import tomllib
+
+    text = toml(port, driver=driver, actor=actor, more=more)
+    return Layout.model_validate(tomllib.loads(text)).located(TOOLS, "layout.toml")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped doesn't."""
+    status = process_status(pid)
+    return status is not None and status.state not in "ZX"
+
+
+def children(pid: int) -> set[int]:
+    """The living children of a process."""
+    with suppress(OSError):
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return {child for child in map(int, text.split()) if is_alive(child)}
+    return set()
+
+
+class Command:
+    """`splitplane run --json` in a process of its own: its events as they come."""
+
+    def __init__(self, path: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "splitplane", "run", "--json", str(path), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.events: list[dict[str, Any]] = []
+        self.errors = ""
+        self._arrived: queue.Queue[None] = queue.Queue()
+        self._threads = [
+            threading.Thread(target=self._read),
+            threading.Thread(target=self._complain),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.events.append(json.loads(line))
+
+    def _complain(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors += line
+
+    @property
+    def pid(self) -> int:
+        """The controller."""
+        return self.process.pid
+
+    @property
+    def launcher(self) -> int:
+        """The launcher: the controller's child."""
+        (pid,) = children(self.pid)
+        return pid
+
+    def seen(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """Waits for so many events of a name, and returns them."""
+
+        def found() -> list[dict[str, Any]]:
+            return [one for one in self.events if one["event"] == event]
+
+        ended = lambda: len(found()) >= count or self.process.poll() is not None
+        assert eventually(ended, 40), f"no {event}: {self.events}"
+        assert len(found()) >= count, f"no {event}: {self.events} {self.errors}"
+        return found()
+
+    def worker(self) -> int:
+        """The worker's pid, from the last event that names it."""
+        named = [one for one in self.events if one["event"] in ("started", "worker_replaced")]
+        return int(named[-1]["pid"])
+
+    def everybody(self) -> set[int]:
+        """Controller, launcher, workers and standbys."""
+        launchers = children(self.pid)
+        return {self.pid, *launchers}.union(*(children(pid) for pid in launchers))
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Sends a signal and waits for the exit code."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        code = self.process.wait(40)
+        for thread in self._threads:
+            thread.join()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return code
+
+
+@contextmanager
+def command(path: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[Command]:
+    """A Command that has ended afterwards, whatever happened."""
+    made = Command(path, *arguments, prefix=prefix)
+    try:
+        yield made
+    finally:
+        made.end(signal.SIGKILL)
+
+
+def kill_worker(runtime: Runtime, number: int = signal.SIGKILL) -> bool:
+    """Signals core 0's worker; False if there is none just now, or it has been signalled before."""
+    pid = runtime.workers[0].pid
+    if not pid or pid in _killed:
+        return False
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    _killed.append(pid)
+    return True
+
+
+_killed: deque[int] = deque(
+    maxlen=100
+)  # until the controller hears of a death it names the dead one
+
+
+class Echoes:
+    """Connections over a memory wire to an actor that echoes. What comes back is compared with what was sent."""
+
+    def __init__(self, peer: Peer, count: int, dice: random.Random, port: int = 7) -> None:
+        self.peer, self.dice = peer, dice
+        self.connections: list[PeerConnection] = [peer.connect(OURS, port) for _ in range(count)]
+        self.sent = [bytearray() for _ in range(count)]
+        assert peer.until(lambda: all(one.opened for one in self.connections), 30)
+
+    def feed(self, most: int = 5000, ahead: int = 20_000) -> None:
+        """Sends some more on every connection that isn't too far ahead of its echo, and takes what came."""
+        for one, sent in zip(self.connections, self.sent, strict=True):
+            if not one.closed and len(sent) - one.length < ahead:
+                data = self.dice.randbytes(self.dice.randint(1, most))
+                sent += data
+                one.send(data)
+        self.peer.poll(5)
+
+    def settle(self) -> bool:
+        """Whether everything comes back on every connection that isn't closed."""
+        pairs = list(zip(self.connections, self.sent, strict=True))
+        return self.peer.until(
+            lambda: all(one.closed or one.length == len(sent) for one, sent in pairs), 30
+        )
+
+    def wrong(self) -> list[int]:
+        """Numbers of the connections that got a byte they should not have."""
+        pairs = enumerate(zip(self.connections, self.sent, strict=True))
+        return [number for number, (one, sent) in pairs if not sent.startswith(one.received)]
+
+    def closed(self) -> list[str]:
+        """Why connections closed, those that did."""
+        return [one.reason for one in self.connections if one.closed]
