@@ -110,12 +110,10 @@ static void probe_taken(struct core *core, uint32_t index, uint32_t ack) {
 }
 
 /* RFC 9293 keeps the old window when an acknowledgement comes with an old sequence number, and so lets it slide beyond
- * the edge the peer gave. Here a new acknowledgement always brings its window, and of two that say the same otherwise
- * the larger window is the later one: edges never move left. */
+ * the edge the peer gave. Here a new acknowledgement always brings its window. */
 static int window_is_newer(const struct record *record, const struct segment *segment, int acknowledges) {
     int32_t newer = seq_diff(segment->seq, record->snd_wl1);
-    return acknowledges || newer > 0 ||
-           (newer == 0 && (uint32_t)segment->window << record->snd_scale > record->snd_wnd);
+    return acknowledges || newer > 0 || (newer == 0 && seq_diff(segment->ack, record->snd_wl2) >= 0);
 }
 
 int ack_input(struct core *core, uint32_t index, const struct segment *segment) {

@@ -118,7 +118,9 @@ static int input_text(struct core *core, uint32_t index, const struct segment *s
     if (!taken) {
         return 0;
     }
-    record->flags |= record->flags & FLAG_ACK_DELAYED ? FLAG_ACK_NOW : FLAG_ACK_DELAYED; /* RFC 9293 3.8.6.3 */
+    /* RFC 9293 section 3.8.6.3; FIN-WAIT-2's only deadline is its own. */
+    int at_once = record->flags & FLAG_ACK_DELAYED || record->state == STATE_FIN_WAIT_2;
+    record->flags |= at_once ? FLAG_ACK_NOW : FLAG_ACK_DELAYED;
     if (record->flags & (FLAG_CLOSING | FLAG_ABORTING)) {
         core->counters[COUNTER_DROP_CLOSED]++;
     }

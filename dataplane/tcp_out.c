@@ -167,15 +167,16 @@ static int send_stream(struct core *core, uint32_t index) {
     }
 }
 
-/* A window that has grown enough to be worth a segment of its own. */
+/* A window that was small and has grown enough to be worth a segment of its own; a larger one goes with the next ACK.
+ */
 static int window_news(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
-    if (record->flags & FLAG_FIN_RECEIVED) {
+    uint32_t open = record->rcv_edge - record->rcv_nxt, step = edge_now(core, index) - record->rcv_edge;
+    uint32_t half = max_unconsumed(core, record) / 2;
+    if (!step || record->flags & FLAG_FIN_RECEIVED || open > lesser(half, 32768)) {
         return 0;
     }
-    uint32_t step = edge_now(core, index) - record->rcv_edge;
-    uint32_t closed = record->rcv_edge == record->rcv_nxt;
-    return step && (closed || step >= lesser(max_unconsumed(core, record) / 2, 2u * record->mss));
+    return !open || step >= lesser(half, 2u * record->mss);
 }
 
 static int send_ack(struct core *core, uint32_t index) {

@@ -25,7 +25,7 @@ static void arm(struct core *core, uint32_t index, struct busy *busy, int blocke
     if (must_probe(core, index) && !blocked) {
         busy->rto_deadline = 0;
         if (!busy->persist_deadline) {
-            busy->persist_deadline = later(core, lesser(busy->rto << lesser(busy->persists, 8), RTO_MOST));
+            busy->persist_deadline = later(core, lesser(busy->rto << lesser(busy->persists, 10), RTO_MOST));
         }
     } else {
         busy->persist_deadline = 0;

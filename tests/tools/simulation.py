@@ -1,7 +1,7 @@
 """Two cores with our TCP over a faulty memory wire, on a virtual clock that jumps from event to event."""
 
 import os
-from typing import Any
+from typing import Any, Self
 
 MILLISECOND = 1_000_000
 SECOND = 1000 * MILLISECOND
@@ -115,7 +115,7 @@ class Simulation:
             wire.close()
         os.close(self.descriptor)
 
-    def __enter__(self) -> "Simulation":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
