@@ -45,7 +45,8 @@ class WorkerSeat:
     pid: int = 0
     deaths: int = 0
     outage: float = 0.0
-    finished: bool = False
+    lost_at: float = 0.0
+    """When its launcher died, if nobody has taken the worker's place since."""
 
 
 class Controller:
@@ -177,7 +178,9 @@ class Controller:
             case "step":
                 self.steps[fields["step"]] = fields["seconds"]
             case "running":
-                seat.pid = fields["pid"]
+                if fields["outage"] is None and seat.lost_at:
+                    fields["outage"] = time.monotonic() - seat.lost_at
+                seat.pid, seat.lost_at = fields["pid"], 0.0
                 seat.outage = fields["outage"] or 0.0
             case "died":
                 seat.pid = 0
@@ -215,7 +218,7 @@ class Controller:
         self._release()
         was_running = self.running
         for seat in self.workers:
-            seat.pid = 0
+            seat.pid, seat.lost_at = 0, time.monotonic()
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
         if not self._stopping and self.failure is None:
             self._take(Event("launcher_died", {"pid": process.pid, "exit": how}))
@@ -223,6 +226,7 @@ class Controller:
             if was_running and now - self._relaunched > LAUNCHER_PATIENCE:
                 self._relaunched = now
                 self._launch(adopt=True)
+                self._take(Event("launcher_running", {"pid": self.launcher_pid}))
             else:
                 text = f"the launcher ended ({how}) " + (
                     "again soon after it was replaced" if was_running else "before every core ran"

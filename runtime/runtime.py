@@ -192,7 +192,9 @@ def log_event(event: Event) -> None:
             log.warning("worker_lost" if event.kind == "died" else "worker_stalled", **event.fields)
         case "running" if event.fields["outage"] is not None:
             log.info("worker_replaced", **event.fields)
-        case "gave_up" | "launcher_died":
+        case "launcher_running":
+            log.info("launcher_replaced", **event.fields)
+        case "gave_up" | "launcher_died" | "no_standby":
             log.error(event.kind, **event.fields)
 
 

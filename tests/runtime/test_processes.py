@@ -1,0 +1,216 @@
+"""Who dies with whom: after any kill nothing of a runtime is left within a second."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from processes import TOOLS, children, command, eventually, is_alive, toml
+from splitplane.runtime.system import process_status
+
+SURPLUS = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/surplus_hugepages")
+
+
+@contextmanager
+def load(port: int) -> Iterator[None]:
+    """Three clients that never stop asking."""
+    going = True
+
+    def ask() -> None:
+        while going:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as one:
+                one.settimeout(1)
+                while going:
+                    one.sendall(b"x" * random.randint(1, 9000))
+                    if not one.recv(65536):
+                        break
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        going = False
+        for thread in threads:
+            thread.join()
+
+
+def is_listening(port: int) -> bool:
+    """Whether anybody has a listening socket at the port."""
+    wanted = f":{port:04X} 00000000:0000 0A"
+    return wanted in Path("/proc/net/tcp").read_text()
+
+
+def surplus() -> int:
+    """2 MiB pages that runtimes hold beyond the machine's reserved ones."""
+    return int(SURPLUS.read_text()) if SURPLUS.exists() else 0
+
+
+@pytest.fixture
+def path(tmp_path: Path, free_port: Callable[[], int]) -> Path:
+    """A layout's file, its actors beside it."""
+    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
+    made = tmp_path / f"{free_port()}.toml"
+    made.write_text(toml(int(made.stem)))
+    return made
+
+
+def assert_gone(everybody: set[int], port: int, name: str, pages: int) -> None:
+    """Processes, memory, claims and sockets, all of them, within a second."""
+    started = time.monotonic()
+    assert eventually(lambda: not any(map(is_alive, everybody)), 1)
+    assert eventually(lambda: not is_listening(port), 1)
+    claims = Path("/proc/net/unix")
+    assert eventually(lambda: f"splitplane/runtime/{name}/" not in claims.read_text(), 1)
+    assert eventually(lambda: surplus() <= pages, 1)
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("stopped", [None, "launcher", "workers"])
+def test_killed_controller_leaves_nothing(path: Path, stopped: str | None) -> None:
+    """kill -9 of the controller under load, also with a launcher or workers that SIGSTOP has frozen: launcher, workers
+    and standbys end, memory and port come back."""
+    port, pages = int(path.stem), surplus()
+    with command(path) as run, load(port):
+        run.seen("running")
+        everybody = run.everybody()
+        assert len(everybody) >= 3
+        frozen = {None: set(), "launcher": {run.launcher}, "workers": children(run.launcher)}
+        for pid in frozen[stopped]:
+            os.kill(pid, signal.SIGSTOP)
+        run.process.kill()
+        assert_gone(everybody, port, str(run.pid), pages)
+
+
+def test_controller_killed_while_it_starts_leaves_nothing(path: Path) -> None:
+    """kill -9 of the controller at any moment of the start, imports and compilation included: nothing is left."""
+    port, pages = int(path.stem), surplus()
+    dice = random.Random(11)
+    for _ in range(6):
+        with command(path) as run:
+            assert eventually(lambda: children(run.pid))
+            time.sleep(dice.uniform(0, 1))
+            everybody = run.everybody()
+            run.process.kill()
+            assert_gone(everybody, port, str(run.pid), pages)
+
+
+def test_killed_launcher_and_worker_leave_nothing_once_the_runtime_ends(path: Path) -> None:
+    """kill -9 of worker, then launcher, under load: both are replaced and the service answers; after SIGTERM nothing of
+    any of them is left and the exit code is 0."""
+    port, pages = int(path.stem), surplus()
+    with command(path) as run:
+        run.seen("running")
+        everybody = run.everybody()
+        with load(port):
+            os.kill(run.worker(), signal.SIGKILL)
+            run.seen("worker_replaced")
+            everybody |= run.everybody()
+            os.kill(run.launcher, signal.SIGKILL)
+            run.seen("launcher_died")
+            run.seen("worker_replaced", 2)
+            everybody |= run.everybody()
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+                one.sendall(b"hello")
+                assert one.recv(9) == b"hello"
+        assert run.end() == 0
+        assert_gone(everybody, port, str(run.pid), pages)
+
+
+def test_graceful_stop_finishes_what_is_open_and_counts(path: Path) -> None:
+    """SIGTERM closes the listener at once, lets an open connection end by itself until the deadline, prints each core's
+    counters and exits with 0."""
+    port = int(path.stem)
+    with command(path) as run:
+        run.seen("running")
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+            one.sendall(b"before")
+            assert one.recv(9) == b"before"
+            run.process.send_signal(signal.SIGTERM)
+            run.seen("stopping")
+            assert one.recv(9) == b""  # closed or, past the deadline, reset
+        assert run.process.wait(20) == 0
+        counters = run.seen("counters")[0]
+        assert counters["opened"] == 1
+        assert counters["received_bytes"] == 6
+        assert run.seen("stopped")
+
+
+def test_second_signal_stops_at_once(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    """A connection that stays open keeps a stop waiting up to the layout's deadline; a second Ctrl-C does not wait."""
+    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
+    port = free_port()
+    path = tmp_path / "layout.toml"
+    path.write_text(toml(port).replace("drain_seconds = 1.0", "drain_seconds = 1000.0"))
+    with command(path) as run:
+        run.seen("running")
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+            one.sendall(b"x" * 100)
+            assert one.recv(1)
+            run.process.send_signal(signal.SIGINT)
+            run.seen("stopping")
+            run.process.send_signal(signal.SIGINT)
+            run.seen("stopping_at_once")
+            assert run.process.wait(20) == 0
+
+
+def test_ctrl_c_of_a_terminal_reaches_the_controller_alone(path: Path) -> None:
+    """The launcher is in a session of its own: a signal to the controller's process group doesn't touch it."""
+    with command(path) as run:
+        run.seen("running")
+        assert os.getsid(run.launcher) == run.launcher
+        assert os.getsid(run.pid) != run.launcher
+
+
+def test_what_ps_and_proc_show(path: Path) -> None:
+    """From outside: the worker is named after its runtime and core, has one thread, one allowed CPU, no capability, no
+    way to new ones, and no descriptor but its own core's."""
+    with command(path) as run:
+        started = run.seen("started")[0]
+        run.seen("running")
+        worker = started["pid"]
+        status = Path(f"/proc/{worker}/status").read_text()
+        assert f"Cpus_allowed_list:\t{started['cpu']}\n" in status
+        assert "Threads:\t1\n" in status
+        assert "CapEff:\t0000000000000000\n" in status
+        assert "CapPrm:\t0000000000000000\n" in status
+        assert "NoNewPrivs:\t1\n" in status
+        seen = process_status(worker)
+        assert seen is not None
+        assert seen.name == "tested:0"
+        launcher = process_status(run.launcher)
+        assert launcher is not None
+        assert launcher.name == "tested:launcher"
+        assert launcher.threads == 1
+        links = {os.readlink(link) for link in Path(f"/proc/{worker}/fd").iterdir()}
+        memories = sorted(link.split()[0] for link in links if "memfd:" in link)
+        assert memories == ["/memfd:splitplane-core-0", "/memfd:splitplane-mesh"]
+
+
+def test_memory_driver_makes_no_system_call(tmp_path: Path) -> None:
+    """A worker over a memory wire with idle = "spin" makes no system call at all: strace sees none in half a second."""
+    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
+    path = tmp_path / "layout.toml"
+    path.write_text(
+        toml(7, driver="memory").replace('nic = "front"', 'nic = "front"\nidle = "spin"')
+    )
+    with command(path) as run:
+        worker = run.seen("started")[0]["pid"]
+        run.seen("running")
+        before = process_status(worker)
+        out = tmp_path / "strace"
+        tracer = subprocess.Popen(["strace", "-f", "-o", str(out), "-p", str(worker)])
+        time.sleep(0.7)
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(20)
+        lines = [line for line in out.read_text().splitlines() if "(" in line]
+        assert lines == []
+        assert before == process_status(worker)
