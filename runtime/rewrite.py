@@ -127,6 +127,7 @@ def parsed(file: str, text: str) -> dict[tuple[int, str], ast.FunctionDef]:
 
 def source_of(code: CodeType) -> ast.FunctionDef | None:
     """The syntax tree of a function, or None if there is no source."""
+    linecache.checkcache(code.co_filename)
     text = "".join(linecache.getlines(code.co_filename))
     try:
         return parsed(code.co_filename, text).get((code.co_firstlineno, code.co_name))

@@ -183,6 +183,8 @@ class Statements(Calls):
                 "build it again",
             )
         self.define(target, got.kind)
+        if got.kind == boolean and self.names[target.id] == int64:
+            got = self.whole(source, got, target.id)
         return ast.copy_location(ast.Assign([target], got.node), target)
 
     def unpack(self, target: ast.Tuple | ast.List, source: ast.expr) -> list[ast.stmt]:
@@ -199,8 +201,14 @@ class Statements(Calls):
             )
         for name, kind in zip(names, got.kind.types, strict=True):
             self.define(name, kind)  # type: ignore[arg-type]
-        made = ast.Tuple(names, ast.Store())
-        return [ast.Assign([ast.copy_location(made, target)], got.node)]
+        made = ast.copy_location(ast.Tuple(names, ast.Store()), target)
+        widened: list[ast.stmt] = []
+        for name, kind in zip(names, got.kind.types, strict=True):
+            if kind == boolean and self.names[name.id] == int64:  # type: ignore[attr-defined]
+                again = ast.copy_location(ast.Name(name.id, ast.Load()), name)  # type: ignore[attr-defined]
+                whole = self.run(name, integers.to_int, again)
+                widened.append(ast.copy_location(ast.Assign([name], whole.node), target))
+        return [ast.Assign([made], got.node), *widened]
 
     def store(self, target: ast.expr, source: ast.expr) -> ast.stmt:
         """owner.field = value, array[index] = value"""
