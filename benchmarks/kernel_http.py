@@ -1,7 +1,7 @@
-"""examples/hello over the kernel driver against nginx, uvloop and an empty C server: wrk -c 64 on loopback.
+"""examples/hello over the kernel driver against nginx, uvloop (http_uvloop.py) and an empty C server (http_floor.c).
 
-The client has CPU 0, each server CPU 1. All servers run throughout and take turns within every round, so that a ratio
-compares neighbours in time. `python kernel_http.py [--json] [--rounds 7] [--seconds 1.5]`; needs wrk, nginx, uvloop, cc.
+wrk -c 64 on loopback: the client has CPU 0, each server CPU 1. All servers run throughout and take turns within every
+round, so that a ratio compares neighbours in time. Needs wrk, nginx, uvloop, cc.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 CLIENT_CPU, SERVER_CPU = 0, 1
+PEERS = ("nginx", "uvloop", "uvloop_bare", "floor")
 LAYOUT = """
 name = "kernel-http-{port}"
 [machine]
@@ -51,20 +52,6 @@ http {{ access_log off; keepalive_requests 1000000000; tcp_nodelay on; server_to
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
   server {{ listen 127.0.0.1:{port}; location / {{ default_type text/plain; return 200 "hello\\n"; }} }} }}
 """
-UVLOOP = """
-import asyncio, sys, uvloop
-ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\nhello\\n"
-class Hello(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.kept = transport, b""
-    def data_received(self, data):
-        *heads, self.kept = (self.kept + data).split(b"\\r\\n\\r\\n")
-        self.transport.write(ANSWER * len(heads))
-async def main():
-    server = await asyncio.get_running_loop().create_server(Hello, "127.0.0.1", int(sys.argv[1]), backlog=1024)
-    await server.serve_forever()
-uvloop.run(main())
-"""
 
 
 def free_port() -> int:
@@ -80,7 +67,7 @@ def commands(folder: Path, ports: dict[str, int]) -> dict[str, list[str]]:
     layout = LAYOUT.format(port=ports["splitplane"], client=CLIENT_CPU, server=SERVER_CPU)
     (folder / "layout.toml").write_text(layout)
     (folder / "nginx.conf").write_text(NGINX.format(port=ports["nginx"], folder=folder))
-    (folder / "uv.py").write_text(UVLOOP)
+    uvloop = [sys.executable, str(HERE / "http_uvloop.py")]
     floor = folder / "http_floor"
     subprocess.run(["cc", "-O2", str(HERE / "http_floor.c"), "-o", str(floor)], check=True)
     pinned = ["taskset", "-c", str(SERVER_CPU)]
@@ -88,7 +75,8 @@ def commands(folder: Path, ports: dict[str, int]) -> dict[str, list[str]]:
     return {
         "splitplane": [sys.executable, "-c", run, "run", str(folder / "layout.toml")],
         "nginx": [*pinned, "nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")],
-        "uvloop": [*pinned, sys.executable, str(folder / "uv.py"), str(ports["uvloop"])],
+        "uvloop": [*pinned, *uvloop, str(ports["uvloop"]), "hello"],
+        "uvloop_bare": [*pinned, *uvloop, str(ports["uvloop_bare"]), "bare"],
         "floor": [*pinned, str(floor), str(ports["floor"])],
     }
 
@@ -107,7 +95,7 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 @contextlib.contextmanager
 def servers(folder: Path, ports: dict[str, int]) -> Iterator[None]:
-    """All four, running; ended afterwards."""
+    """All of them, running; ended afterwards."""
     started = []
     try:
         for name, command in commands(folder, ports).items():
@@ -177,13 +165,14 @@ def main() -> None:
         sys.exit(
             f"CPUs {CLIENT_CPU} and {SERVER_CPU} are needed; here are {os.sched_getaffinity(0)}"
         )
-    ports = {name: free_port() for name in ("splitplane", "nginx", "uvloop", "floor")}
+    ports = {name: free_port() for name in ("splitplane", *PEERS)}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in ports}
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder), ports):
-        for name, port in ports.items():
+        for port in ports.values():
             measure(port, 0.5)  # warm
         for number in range(options.rounds):
-            for name in list(ports)[number % 4 :] + list(ports)[: number % 4]:
+            first = number % len(ports)
+            for name in [*ports, *ports][first : first + len(ports)]:
                 runs[name].append(measure(ports[name], options.seconds))
     report(runs, options.json)
 
@@ -199,7 +188,7 @@ def report(runs: dict[str, list[dict[str, float]]], as_json: bool) -> None:
         f"requests_vs_{peer}": statistics.median(
             a / b for a, b in zip(rates["splitplane"], rates[peer], strict=True)
         )
-        for peer in ("nginx", "uvloop", "floor")
+        for peer in PEERS
     }
     if as_json:
         found = {"machine": machine(), "floor": medians.pop("floor"), "ratios": ratios}
