@@ -130,12 +130,9 @@ static void offer_kept(struct core *core, uint32_t index) {
     }
 }
 
-void actor_deliver(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
+static void deliver(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
     struct record *record = &core->records[index];
     uint32_t kept, used = 0;
-    count(core, COUNTER_RECEIVED_BYTES, length);
-    if (record->flags & GOING)
-        return;
     stream_kept(core, index, &kept);
     int direct = kept == 0 && !(record->flags & WAITING);
     if (direct)
@@ -147,13 +144,24 @@ void actor_deliver(struct core *core, uint32_t index, const uint8_t *data, uint3
     }
     if (!direct && !(record->flags & WAITING))
         offer_kept(core, index);
+}
+
+void actor_deliver(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
+    count(core, COUNTER_RECEIVED_BYTES, length);
+    if (core->records[index].flags & GOING)
+        return;
+    /* Until the bytes are consumed or kept, and what the handler sent is queued. */
+    uint32_t outer = current_set(core, index);
+    deliver(core, index, data, length);
     settle(core, index);
+    current_set(core, outer);
 }
 
 static void resume(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     if (record->flags & GOING)
         return;
+    uint32_t outer = current_set(core, index);
     if (record->flags & FLAG_WRITABLE_WANTED && stream_room(core, index) >= actor_of(core, index)->reply_reserve) {
         record->flags &= (uint16_t)~FLAG_WRITABLE_WANTED;
         run_single(core, index, ON_WRITABLE, 0);
@@ -161,6 +169,7 @@ static void resume(struct core *core, uint32_t index) {
     record->flags &= (uint16_t)~FLAG_PAUSED;
     offer_kept(core, index);
     settle(core, index);
+    current_set(core, outer);
 }
 
 void actor_resume(struct core *core, uint32_t index) {

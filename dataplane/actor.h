@@ -105,7 +105,7 @@ struct actor {
 
 /* Puts a record on the core's pending list: transport->output gets it at the end of the turn. For transports too. */
 void actor_pend(struct core *core, uint32_t index);
-/* After a crash, when listeners and transport stand: resets the connection whose handler ran, rebuilds the lists. */
+/* After a crash, when listeners and transport stand: resets the connection whose handler ran. */
 void actor_adopt(struct core *core);
 
 /* Called by a transport. None of them nests; all queue what the handler asked for on the pending list. */

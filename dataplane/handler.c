@@ -26,6 +26,16 @@ static uint32_t index_of(const struct call *call) {
     return call->record ? (uint32_t)(call->record - call->core->records) : RECORD_NONE;
 }
 
+/* The compiler must move no store across it: adoption resets the connection it names, whose bytes and effects would
+ * otherwise be lost or doubled. */
+uint32_t current_set(struct core *core, uint32_t index) {
+    uint32_t outer = core->state->current;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&core->state->current, index, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return outer;
+}
+
 void frame_open(struct core *core, struct call *call, struct actor *actor, uint32_t index) {
     struct record *record = index ? &core->records[index] : NULL;
     memset(call, 0, sizeof *call);
@@ -41,8 +51,7 @@ void frame_open(struct core *core, struct call *call, struct actor *actor, uint3
         call->handle = record_handle(core, index);
     }
     room_measure(call, index);
-    call->outer = core->state->current;
-    __atomic_store_n(&core->state->current, index, __ATOMIC_RELAXED);
+    call->outer = current_set(core, index);
 }
 
 void frame_flush(struct call *call) {
@@ -63,7 +72,7 @@ void frame_flush(struct call *call) {
 void frame_close(struct call *call) {
     if (staged(call) > 0)
         frame_flush(call);
-    __atomic_store_n(&call->core->state->current, call->outer, __ATOMIC_RELAXED);
+    current_set(call->core, call->outer);
 }
 
 static int run(struct actor *actor, struct call *call, uint32_t which, handler_entry reporting, handler_entry quiet) {

@@ -6,6 +6,8 @@
 
 struct core;
 
+/* Says in the arena which connection is being worked on, 0 = none; returns which it was. A crash resets that one. */
+uint32_t current_set(struct core *core, uint32_t index);
 /* Opens a frame for the record at index (0: none) and says in the arena whose handler runs. */
 void frame_open(struct core *core, struct call *call, struct actor *actor, uint32_t index);
 /* Gives what was sent to the stream, then forgets whose handler ran. */

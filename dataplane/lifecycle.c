@@ -59,15 +59,6 @@ int actor_message(struct core *core, uint32_t listener, uint32_t type, const uin
 void actor_adopt(struct core *core) {
     uint32_t current = core->state->current;
     core->state->current = RECORD_NONE;
-    for (uint32_t index = 1; index < core->state->record_fresh; index++) {
-        struct record *record = &core->records[index];
-        int pending = record->flags & FLAG_PENDING, again = record->flags & FLAG_AGAIN;
-        record->flags &= (uint16_t) ~(FLAG_PENDING | FLAG_AGAIN);
-        if (again)
-            again_add(core, index);
-        if (pending)
-            actor_pend(core, index);
-    }
     if (current)
         connection_abort(core, current, CLOSE_WORKER_LOST);
 }

@@ -49,3 +49,15 @@ uint32_t pending_pop(struct core *core) {
     core->records[index].flags &= (uint16_t)~FLAG_PENDING;
     return index;
 }
+
+void lists_rebuild(struct core *core) {
+    core->pending_count = core->pending_next = core->again_count = core->again_next = 0;
+    for (uint32_t index = 1; index < core->state->record_fresh; index++) {
+        uint16_t flags = core->records[index].flags;
+        core->records[index].flags &= (uint16_t) ~(FLAG_PENDING | FLAG_AGAIN);
+        if (flags & FLAG_AGAIN)
+            again_add(core, index);
+        if (flags & FLAG_PENDING)
+            actor_pend(core, index);
+    }
+}

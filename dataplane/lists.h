@@ -8,3 +8,5 @@ void again_drop(struct core *core, uint32_t index);
 /* The oldest, its flag cleared; only when there is one. */
 uint32_t again_pop(struct core *core);
 uint32_t pending_pop(struct core *core);
+/* After a crash, once the transport has adopted: the lists are what the records' flags say. */
+void lists_rebuild(struct core *core);

@@ -57,6 +57,7 @@ int loop_start(struct core *core, int restarted) {
         int error = core->transport->adopt(core);
         if (error)
             return error;
+        lists_rebuild(core);
     }
     actor_start(core, restarted);
     __atomic_store_n(&core->state->run, CORE_RUNNING, __ATOMIC_RELEASE);
