@@ -14,6 +14,7 @@ from ..dataplane.ring import Run
 from ..runtime.actor import ControlActor, Sender
 from ..runtime.fixed import Fixed
 from ..runtime.schema import Schema
+from ..runtime.shape import shape_of
 from ..runtime.spec import Handler, spec_of
 
 ERRORS_LOGGED = 10
@@ -26,7 +27,7 @@ class Mailbox:
     """The messages that wait for one control actor.
 
     Attributes: `number` and `name` in the layout, `actor`, `limit` in messages, `waiting` now, and since the start
-    `handled`, `failed` (the actor raised) and `unknown` (no `@on` method for their type).
+    `handled`, `failed` (the actor raised) and `unknown` (no `@on` method for their type, or of another length).
     """
 
     def __init__(
@@ -48,9 +49,12 @@ class Mailbox:
 
     def offer(self, run: Run, sender: Sender, beyond: int = 0) -> Run | None:
         """Takes what fits, or up to `beyond` messages more; returns the rest of the run, or None."""
-        if run.type not in self._handlers:
+        handler = self._handlers.get(run.type)
+        if handler is None or run.length != shape_of(handler.message).size:
             if not self.unknown:
-                self._log.warning("message_unknown", type=run.type, core=sender.core_id)
+                self._log.warning(
+                    "message_unknown", type=run.type, length=run.length, core=sender.core_id
+                )
             self.unknown += run.many
             return None
         room = self.limit + beyond - self.waiting

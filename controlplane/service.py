@@ -8,7 +8,7 @@ import typing
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..dataplane.fault_event import EVENT_FAULT, FaultEvent
+from ..dataplane.fault_event import EVENT_FAULT, FAULT_LEAST, FaultEvent
 from ..dataplane.poller import Poller
 from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
 from ..runtime.actor import ControlActor
@@ -133,8 +133,10 @@ class Service:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for mailbox in self.mailboxes:
-            if mailbox.waiting:
-                self._log.warning("messages_lost", mailbox=mailbox.name, count=mailbox.waiting)
+            held = [inbox.held for inbox in self._inboxes if inbox.held is not None]
+            lost = mailbox.waiting + sum(run.many for run in held if run.target == mailbox.number)
+            if lost:
+                self._log.warning("messages_lost", mailbox=mailbox.name, count=lost)
             try:
                 await mailbox.actor.on_stop()
             except Exception:
@@ -211,7 +213,7 @@ class Service:
         """False if a mailbox is full: what is left of the run is held, and the ring left alone until there is room."""
         if run.kind == REPLY:
             inbox.peer.replied(run.tag, run.type, run.data)
-        elif run.kind == EVENT and run.type == EVENT_FAULT:
+        elif run.kind == EVENT and run.type == EVENT_FAULT and run.length >= FAULT_LEAST:
             for start in range(0, len(run.data), run.length):
                 event = FaultEvent.from_bytes(run.data[start : start + run.length])
                 self._fault_log.told(inbox.number, event)

@@ -7,7 +7,8 @@ from .native import ffi, lib
 EVENT_FAULT: int = lib.EVENT_FAULT
 HANDLER_COUNT: int = lib.HANDLER_COUNT
 
-_HEAD = ffi.offsetof("struct fault_event", "data")
+FAULT_LEAST: int = ffi.offsetof("struct fault_event", "data")
+"""Bytes of an event without data."""
 
 
 class FaultEvent(NamedTuple):
@@ -34,8 +35,10 @@ class FaultEvent(NamedTuple):
     @classmethod
     def from_bytes(cls, payload: bytes) -> Self:
         """Reads the payload of an EVENT message. ValueError if it is too short."""
-        if len(payload) < _HEAD:
-            raise ValueError(f"a fault event of {len(payload)} bytes: at least {_HEAD} wanted")
+        if len(payload) < FAULT_LEAST:
+            raise ValueError(
+                f"a fault event of {len(payload)} bytes: at least {FAULT_LEAST} wanted"
+            )
         event = ffi.from_buffer(
             "struct fault_event *", payload.ljust(ffi.sizeof("struct fault_event"))
         )
@@ -45,7 +48,7 @@ class FaultEvent(NamedTuple):
             handler=event.handler,
             line=event.line,
             faults=event.count,
-            data=payload[_HEAD : _HEAD + event.data_length],
+            data=payload[FAULT_LEAST : FAULT_LEAST + event.data_length],
             data_total=event.data_total,
             state=bytes(ffi.buffer(event.state)),
             where=ffi.string(event.where).decode(errors="replace"),

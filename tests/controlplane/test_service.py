@@ -1,0 +1,484 @@
+"""The control plane's service between real rings and control actors; the cores' side is played by the tests."""
+
+import asyncio
+import os
+import struct
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+from splitplane import ControlActor, DataActor, Message, Request, Sender, State, on
+from splitplane.controlplane.service import Service, running
+from splitplane.dataplane.ring import ASK, EVENT, EVERY_LISTENER, REPLY, TELL, Received
+from splitplane.runtime.errors import ActorError, AskError
+from splitplane.runtime.mesh import CONTROL, Mesh
+from splitplane.runtime.schema import Schema, schema_of
+from splitplane.types import u32, u64
+from structlog.testing import capture_logs
+
+
+class Visit(Message):
+    number: u64
+
+
+class Row(Message):
+    number: u32
+    core: u32
+
+
+class Total(State):
+    value: u64
+
+
+class GetTotal(Request[Total]):
+    of: u32
+
+
+class Stranger(Message):
+    value: u32
+
+
+class Counter(DataActor):
+    @on(GetTotal)
+    def total(self, message: GetTotal) -> Total:
+        raise NotImplementedError
+
+    @on(Visit)
+    def visit(self, message: Visit) -> None:
+        raise NotImplementedError
+
+
+class Reporter(ControlActor):
+    """Keeps what comes; `gate` holds it up, `hook` runs with every visit."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.rows: list[Any] = []
+        self.life: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.hook: Callable[[int, Sender], Awaitable[None]] | None = None
+
+    async def on_start(self) -> None:
+        self.life.append("start")
+
+    async def on_stop(self) -> None:
+        self.life.append("stop")
+
+    @on(Visit)
+    async def visit(self, message: Visit, sender: Sender) -> None:
+        await self.gate.wait()
+        if self.hook is not None:
+            await self.hook(message.number, sender)
+        self.seen.append(message.number)
+
+    @on(Row, batch=True)
+    async def row(self, batch: "np.ndarray[Any, Any]") -> None:
+        await self.gate.wait()
+        self.rows.append(batch)
+
+
+SCHEMA: Schema = schema_of([Counter, Reporter])
+VISIT = SCHEMA.number(Visit)
+
+
+class World:
+    """A service over two cores, and the cores' ends of the rings."""
+
+    def __init__(self, service: Service, mesh: Mesh, reporter: Reporter, other: Reporter) -> None:
+        self.service, self.mesh = service, mesh
+        self.reporter, self.other = reporter, other
+
+    def tell(self, number: int, *, core: int = 0, mailbox: int = 0, listener: int = 0) -> bool:
+        """What call_tell does."""
+        ring = self.mesh.ring(core, CONTROL)
+        return ring.put(VISIT, struct.pack("<Q", number), target=mailbox, tag=listener + 1)
+
+    def received(self, core: int = 0) -> Received | None:
+        """What mail_poll finds."""
+        ring = self.mesh.ring(CONTROL, core)
+        message = ring.get()
+        ring.advance()
+        return message
+
+    def reply(self, ask: Received, value: int | None, core: int = 0) -> None:
+        """Answers; None: it failed."""
+        payload = b"" if value is None else struct.pack("<Q", value)
+        number = 0 if value is None else ask.type
+        assert self.mesh.ring(core, CONTROL).put(number, payload, kind=REPLY, tag=ask.tag)
+
+
+@asynccontextmanager
+async def world(limit: int = 1000, cells: int = 64) -> AsyncIterator[World]:
+    mesh = Mesh.create(2, control_cells=cells, core_cells=64)
+    reporter, other = Reporter(), Reporter()
+    service = Service(
+        mesh,
+        SCHEMA,
+        actors={"reporter": (reporter, limit), "other": (other, limit)},
+        groups={"web": [0, 1], "back": [1]},
+        listeners=[Counter],
+    )
+    try:
+        async with running(service):
+            yield World(service, mesh, reporter, other)
+    finally:
+        mesh.close()
+        os.close(mesh.fd)
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def play(scene: Callable[..., Awaitable[None]], **arguments: int) -> None:
+    async def main() -> None:
+        async with world(**arguments) as now:
+            await scene(now)
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Logged are events, not lines."""
+    with capture_logs():
+        yield
+    structlog.reset_defaults()
+
+
+def test_messages_arrive_in_order() -> None:
+    """Each core's messages reach each mailbox in order and once, whichever thread sleeps when."""
+
+    async def scene(now: World) -> None:
+        def core(number: int) -> None:
+            for at in range(4000):
+                while not now.tell(at, core=number, mailbox=number):
+                    pass
+
+        threads = [threading.Thread(target=core, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        await until(lambda: len(now.reporter.seen) + len(now.other.seen) == 8000)
+        for thread in threads:
+            thread.join()
+        assert now.reporter.seen == now.other.seen == list(range(4000))
+        assert now.service.taken == now.service.counters()["messages_handled"] == 8000
+
+    play(scene)
+
+
+def test_batches() -> None:
+    """A batch method gets structured arrays: all messages, in order, many at a time."""
+
+    async def scene(now: World) -> None:
+        now.reporter.gate.clear()
+        ring = now.mesh.ring(1, CONTROL)
+        for at in range(300):
+            await until(lambda at=at: ring.put(SCHEMA.number(Row), struct.pack("<II", at, 1)))
+        now.reporter.gate.set()
+        await until(lambda: sum(map(len, now.reporter.rows)) == 300)
+        rows = np.concatenate(now.reporter.rows)
+        assert rows.dtype.names == ("number", "core")
+        assert rows["number"].tolist() == list(range(300))
+        assert set(rows["core"].tolist()) == {1}
+        assert len(now.reporter.rows) < 300
+
+    play(scene)
+
+
+def test_full_mailbox_fills_the_ring_and_no_more() -> None:
+    """Bounded: behind a full mailbox messages wait in their ring, then the core's tell fails; nothing is lost."""
+
+    async def scene(now: World) -> None:
+        now.reporter.gate.clear()
+        told = 0
+        for _ in range(200):
+            while now.tell(told):
+                told += 1
+            await asyncio.sleep(0.0005)
+        mailbox = now.service.mailboxes[0]
+        assert mailbox.waiting == 10
+        assert told <= 10 + 256 + 64  # the mailbox, a run in hand, the ring
+        assert now.tell(0, core=1, mailbox=1)  # another ring, another mailbox
+        await until(lambda: now.other.seen == [0])
+        now.reporter.gate.set()
+        await until(lambda: len(now.reporter.seen) == told)
+        assert now.reporter.seen == list(range(told))
+
+    play(scene, limit=10)
+
+
+def test_idle_with_a_full_mailbox() -> None:
+    """A ring that waits for a full mailbox keeps nobody awake."""
+
+    async def scene(now: World) -> None:
+        now.reporter.gate.clear()
+        for number in range(300):
+            now.tell(number)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        assert now.service.mailboxes[0].waiting == 10
+        before = now.service.counters()["wakeups"]
+        await asyncio.sleep(0.2)
+        assert now.service.counters()["wakeups"] - before <= 2
+        now.reporter.gate.set()
+
+    play(scene, limit=10)
+
+
+def test_reply_behind_a_full_mailbox() -> None:
+    """An actor that asks a core gets its reply although its own full mailbox stands before it in the ring."""
+
+    async def scene(now: World) -> None:
+        answers: list[int] = []
+
+        async def hook(number: int, sender: Sender) -> None:
+            if number == 0:
+                answers.append((await sender.ask(GetTotal(of=1))).value)
+
+        now.reporter.hook = hook
+        now.tell(0)
+        asked: list[Received] = []
+        await until(lambda: (found := now.received()) is not None and not asked.append(found))
+        for number in range(1, 40):
+            await until(lambda number=number: now.tell(number))
+        await asyncio.sleep(0.05)
+        now.reply(asked[0], 33)
+        await until(lambda: len(now.reporter.seen) == 40)
+        assert answers == [33]
+        assert now.reporter.seen == list(range(40))
+
+    play(scene, limit=5)
+
+
+def test_an_actor_that_raises_goes_on() -> None:
+    """Its error is logged with actor and handler, counted, and the next message handled; a flood is cut short."""
+
+    async def scene(now: World) -> None:
+        async def hook(number: int, sender: Sender) -> None:
+            if number % 2:
+                raise ValueError(f"visit {number}")
+
+        now.reporter.hook = hook
+        with capture_logs() as logged:
+            for number in range(60):
+                now.tell(number)
+            await until(lambda: len(now.reporter.seen) == 30)
+        assert now.reporter.seen == list(range(0, 60, 2))
+        assert now.service.mailboxes[0].failed == 30
+        errors = [entry for entry in logged if entry["event"] == "actor_error"]
+        assert 10 <= len(errors) < 30
+        assert errors[0]["actor"] == "Reporter"
+        assert errors[0]["handler"] == "visit"
+        assert errors[0]["mailbox"] == "reporter"
+
+    play(scene)
+
+
+def test_ask() -> None:
+    """The reply is typed; a core that can't answer is an AskError, one that doesn't a TimeoutError; late replies are
+    dropped.
+    """
+
+    async def scene(now: World) -> None:
+        core = now.service.group("web")[0]
+        asks = [asyncio.ensure_future(core.ask(GetTotal(of=of))) for of in range(3)]
+        got: list[Received] = []
+        await until(lambda: (found := now.received()) and not got.append(found) and len(got) == 3)
+        assert [struct.unpack("<I", ask.payload)[0] for ask in got] == [0, 1, 2]
+        assert {ask.kind for ask in got} == {ASK}
+        assert len({ask.tag for ask in got}) == 3
+        now.reply(got[2], 102)
+        now.reply(got[0], 100)
+        now.reply(got[1], None)
+        assert (await asks[2]).value == 102
+        assert isinstance(await asks[0], Total)
+        with pytest.raises(AskError, match="core 0 could not answer GetTotal"):
+            await asks[1]
+        with pytest.raises(TimeoutError, match=r"core 0 did not answer GetTotal within 0\.01 s"):
+            await core.ask(GetTotal(of=1), timeout=0.01)
+        late = now.received()
+        assert late is not None
+        now.reply(late, 5)
+        await until(lambda: core.late == 1)
+        assert core.asks == 0
+
+    play(scene)
+
+
+def test_tell_waits_for_room() -> None:
+    """Beyond a full ring tells wait, in order; awaiting one waits until it is in the ring; nothing is lost."""
+
+    async def scene(now: World) -> None:
+        group = now.service.group("back")
+        waits = [group.tell(Visit(number=number)) for number in range(200)]
+        waiting = asyncio.ensure_future(_all(waits))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        seen: list[int] = []
+        while len(seen) < 200:
+            message = now.received(1)
+            if message is None:
+                await asyncio.sleep(0.0005)
+            else:
+                assert (message.kind, message.target) == (TELL, EVERY_LISTENER)
+                seen.append(struct.unpack("<Q", message.payload)[0])
+        await waiting
+        assert seen == list(range(200))
+        assert group[0].waited == 200 - 64
+
+    play(scene)
+
+
+async def _all(waits: list[Awaitable[None]]) -> None:
+    for wait in waits:
+        await wait
+
+
+def test_tells_that_wait_are_bounded() -> None:
+    """Who tells without awaiting is refused in the end, and a tell given up while it waits is not sent."""
+
+    async def scene(now: World) -> None:
+        core = now.service.group("web")[1]
+        for number in range(4096 + 64):
+            core.tell(Visit(number=number))
+        with pytest.raises(asyncio.QueueFull, match="core 1"):
+            core.tell(Visit(number=0))
+        assert core.waiting == 4096
+        for _ in range(4096 + 64):
+            await until(lambda: now.received(1))
+        for number in range(64):
+            core.tell(Visit(number=number))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(core.tell(Visit(number=64)), 0.01)
+        await_me = core.tell(Visit(number=65))
+        seen = [message for _ in range(64) if (message := now.received(1))]
+        await await_me
+        seen.append(now.received(1))
+        assert [struct.unpack("<Q", message.payload)[0] for message in seen if message] == [
+            *range(64),
+            65,
+        ]
+
+    play(scene)
+
+
+def test_sender_reaches_the_listener_that_told() -> None:
+    """`sender.tell` goes to the core and listener that the message came from, and a group's tell to each core."""
+
+    async def scene(now: World) -> None:
+        async def hook(number: int, sender: Sender) -> None:
+            await sender.tell(Visit(number=number + sender.core_id))
+
+        now.reporter.hook = hook
+        now.tell(10, core=1, listener=3)
+        await until(lambda: now.reporter.seen)
+        assert now.received(1) == Received(VISIT, TELL, 3, 0, struct.pack("<Q", 11))
+        await now.service.group("web").tell(Visit(number=1))
+        assert (
+            now.received(0)
+            == now.received(1)
+            == Received(VISIT, TELL, 255, 0, bytes([1, *[0] * 7]))
+        )
+        with pytest.raises(KeyError, match="web, back"):
+            now.service.group("front")
+
+    play(scene)
+
+
+def test_undeclared_types_are_refused_by_the_sender() -> None:
+    """A type that no actor takes is named, and nothing is sent; a plain Message can't be asked."""
+
+    async def scene(now: World) -> None:
+        core = now.service.group("web")[0]
+        with pytest.raises(ActorError, match="Stranger"):
+            core.tell(Stranger(value=1))
+        with pytest.raises(TypeError, match="only a Request"):
+            await core.ask(Visit(number=1))  # type: ignore[arg-type]
+        assert now.received() is None
+
+    play(scene)
+
+
+def test_other_threads_are_refused() -> None:
+    """A ring has one producer: telling from another thread is an error, not a race."""
+
+    async def scene(now: World) -> None:
+        core = now.service.group("web")[0]
+        with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+            await asyncio.to_thread(core.tell, Visit(number=1))
+
+    play(scene)
+
+
+def test_garbage_from_a_core() -> None:
+    """Unknown types, mailboxes, kinds and replies are counted and harm nobody."""
+
+    async def scene(now: World) -> None:
+        ring = now.mesh.ring(0, CONTROL)
+        ring.put(4000, b"??")
+        ring.put(VISIT, b"short")
+        ring.put(VISIT, bytes(8), target=200)
+        ring.put(VISIT, bytes(8), kind=ASK)
+        ring.put(VISIT, bytes(8), kind=REPLY, tag=77)
+        ring.put(1, b"short", kind=EVENT)
+        ring.put(99, b"", kind=EVENT)
+        ring.put(0, b"")
+        now.tell(5)
+        await until(lambda: 5 in now.reporter.seen)
+        counters = now.service.counters()
+        assert counters["replies_late"] == 1
+        assert counters["messages_taken"] == 9
+        assert counters["messages_unknown"] == 7
+
+    play(scene)
+
+
+def test_stop_finishes_what_came() -> None:
+    """What lies in rings and mailboxes is handled before `on_stop`; who waits for a core is told that it is over."""
+
+    async def main() -> None:
+        async with world() as now:
+            core = now.service.group("web")[0]
+            ask = asyncio.ensure_future(core.ask(GetTotal(of=1)))
+            await asyncio.sleep(0.01)
+            for number in range(60):
+                assert now.tell(number)
+        assert now.reporter.seen == list(range(60))
+        assert now.reporter.life == ["start", "stop"]
+        with pytest.raises(RuntimeError, match="has stopped"):
+            await ask
+        with pytest.raises(RuntimeError, match="has stopped"):
+            core.tell(Visit(number=1))
+
+    asyncio.run(main())
+
+
+def test_stop_gives_up_on_a_stuck_actor() -> None:
+    """An actor that never returns costs the given time, and its messages are logged as lost."""
+
+    async def main() -> None:
+        mesh = Mesh.create(1, control_cells=64, core_cells=64)
+        stuck = Reporter()
+        stuck.gate.clear()
+        service = Service(mesh, SCHEMA, actors={"stuck": (stuck, 3)}, groups={"web": [0]})
+        await service.start()
+        for number in range(20):
+            mesh.ring(0, CONTROL).put(VISIT, struct.pack("<Q", number))
+        await asyncio.sleep(0.02)
+        with capture_logs() as logged:
+            await service.stop(timeout=0.1)
+        lost = [entry for entry in logged if entry["event"] == "messages_lost"]
+        assert sum(entry["count"] for entry in lost) == 20
+        assert stuck.life == ["start", "stop"]
+        mesh.close()
+        os.close(mesh.fd)
+
+    asyncio.run(main())
