@@ -50,6 +50,11 @@ SIZES = {"connections": 26, "busy_blocks": 6, "buffer_bytes": 1 << 15}
 HASHES = (0, 1, 2, 0xFFFFFFFF)
 LOG = 1 << 16
 OPERATIONS = 40
+# Forking a process with a sanitizer's shadow memory is slow: there the functions are sanitized too, and a kill comes
+# at every so many points only.
+SANITIZED = bool(os.environ.get("SPLITPLANE_SANITIZED"))
+STEP = 11 if SANITIZED else 1
+SEEDS = range(6)
 
 
 class Crashing:
@@ -78,6 +83,7 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Crashing:
     assert compiler, "a C compiler is needed: apt-get install gcc"
     library = tmp_path_factory.mktemp("crash") / "crashing.so"
     command = [compiler, "-std=gnu11", "-O2", "-fno-strict-aliasing", "-DCRASH_POINTS"]
+    command += ["-fsanitize=address,undefined"] if SANITIZED else []
     sources = [str(ROOT / source) for source in SOURCES]
     subprocess.run([*command, "-fPIC", "-shared", *sources, "-o", str(library)], check=True)
     return Crashing(library)
@@ -425,20 +431,20 @@ def check(scene: Scene, todo: list[Operation]) -> None:
 killed: set[str] = set()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_killed_at_every_point(crashing: Crashing, seed: int) -> None:
     """Whichever point a worker dies at, the next one finds every operation done or not begun, and nothing lost."""
     scene = Scene(crashing)
     todo = operations(seed)
-    at = 1
+    at = 1 + seed % STEP
     while scene.run(todo, at):
         killed.add(scene.log.name)
         check(scene, todo)
-        at += 1
+        at += STEP
     assert at > 100
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS[:3])
 def test_killed_again_while_adopting(crashing: Crashing, seed: int) -> None:
     """An adoption that is killed at any of its points leaves all to the next one."""
     scene = Scene(crashing)
@@ -446,7 +452,7 @@ def test_killed_again_while_adopting(crashing: Crashing, seed: int) -> None:
     rng = random.Random(seed)
     scene.run(todo, 0)
     points = scene.log.reached
-    for first in rng.sample(range(1, points), 12):
+    for first in rng.sample(range(1, points), 2 if SANITIZED else 12):
         assert scene.run(todo, first)
         saved = bytes(scene.memory[:]), bytes(scene.log.memory[:])
         second = 1
@@ -454,7 +460,7 @@ def test_killed_again_while_adopting(crashing: Crashing, seed: int) -> None:
             killed.add(scene.log.name)
             check(scene, todo)
             scene.memory[:], scene.log.memory[:] = saved
-            second += 1
+            second += STEP
 
 
 def test_no_point_was_left_out() -> None:
@@ -464,5 +470,5 @@ def test_no_point_was_left_out() -> None:
         for source in (*SOURCES, "dataplane/intent.h")
         for name in re.findall(r"CRASH_POINT\((\w+)\);", (ROOT / source).read_text())
     }
-    assert points
-    assert points <= killed, points - killed
+    assert len(points) > 20
+    assert len(points - killed) <= (len(points) // 2 if SANITIZED else 0), points - killed
