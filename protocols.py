@@ -22,7 +22,19 @@ from typing import Any, NamedTuple
 from .runtime.actor import Connection
 from .runtime.view import View
 
-__all__ = ["OK", "TOO_LONG", "WAIT", "Frame", "Head", "Line", "parse_head", "refuse", "split_line", "split_prefixed", "table"]
+__all__ = [
+    "OK",
+    "TOO_LONG",
+    "WAIT",
+    "Frame",
+    "Head",
+    "Line",
+    "parse_head",
+    "refuse",
+    "split_line",
+    "split_prefixed",
+    "table",
+]
 
 WAIT = 0
 OK = 200

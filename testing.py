@@ -1,8 +1,8 @@
-"""Unit tests of data actors: no network, no privileges, a virtual clock, either mode.
+r"""Unit tests of data actors: no network, no privileges, a virtual clock, either mode.
 
     with Bench(Hello) as bench:
         peer = bench.connect()
-        peer.send(b"GET / HTTP/1.1\\r\\n\\r\\n")
+        peer.send(b"GET / HTTP/1.1\r\n\r\n")
         assert peer.received.startswith(b"HTTP/1.1 200")
 
 Everything a peer or the clock does is carried through before the call returns.
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from .dataplane import calls
@@ -42,13 +43,13 @@ compiled: dict[type, Compiled] = {}
 
 
 class Fault(NamedTuple):
-    """A handler failed: `error` as Python would print it, at `line` of `file`; `count` such since the last report."""
+    """A handler failed: `error` as Python would print it, at `line` of `file`; `faults` such since the last report."""
 
     handler: str
     file: str
     line: int
     error: str
-    count: int
+    faults: int
     handle: int
 
 
@@ -77,7 +78,7 @@ class Peer:
             range(split, len(data), split) if isinstance(split, int) else sorted(set(split or ()))
         )
         cuts = [0, *(at for at in positions if 0 < at < len(data)), len(data)]
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in pairwise(cuts):
             self._bench.core_of_tests.send(self._number, data[start:stop])
             self._bench.settle()
 

@@ -122,7 +122,8 @@ class Connection(Generic[S_co]):
     def send(self, *parts: bytes | View) -> None:
         """Queues all of `parts` in order, or none of them.
 
-        BufferError (a fault) if there is no room: `on_data` runs only while `reply_reserve` bytes are free, so up to there it can't fail.
+        BufferError (a fault) if there is no room; `on_data` runs only while `reply_reserve` bytes
+        are free, so up to there it can't fail.
         """
         raise NotImplementedError(f"a Connection {OUTSIDE}")
 
@@ -205,7 +206,7 @@ class DataActor:
     def on_open(self, connection: Connection[Any]) -> None:
         """A connection is there; its state is zeros."""
 
-    def on_data(self, connection: Connection[Any], data: View) -> int:
+    def on_data(self, connection: Connection[Any], data: View) -> int:  # noqa: ARG002
         """Bytes came, in order: all that were not consumed yet. Returns how many are consumed now.
 
         0 waits for more; after any progress the handler runs again with the rest. A result outside 0…len is a fault.

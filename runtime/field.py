@@ -7,10 +7,13 @@ Elsewhere they read as declared and a number out of range is refused.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .shape import Field, Row, Shape
 from .types import Array, Integer, wrap
+
+if TYPE_CHECKING:
+    from .view import View
 
 CODES = {
     (bits, signed): struct.Struct("<" + Integer(bits, signed=signed).code)
@@ -74,7 +77,7 @@ def put(kind: Integer | Shape | Row, memory: Any, offset: int, value: Any, handl
     elif isinstance(kind, Shape):
         if type(value) is not kind.owner:
             raise TypeError(f"a {kind} is wanted, not {type(value).__name__}")
-        memoryview(memory)[offset : offset + kind.size] = value.to_bytes()
+        memoryview(memory)[offset : offset + kind.size] = bytes(value.to_bytes())  # type: ignore[attr-defined]
     else:
         put_row(kind, memory, offset, value, handler)
 
@@ -84,11 +87,8 @@ def put_row(kind: Row, memory: Any, offset: int, value: Any, handler: bool) -> N
     if isinstance(value, Array) and value._owner is None:
         value = value._source
     if (
-        isinstance(kind.element, Integer)
-        and kind.element.size == 1
-        and hasattr(value, "__bytes__")
-        or isinstance(value, (bytes, bytearray))
-    ):
+        isinstance(kind.element, Integer) and kind.element.size == 1 and hasattr(value, "__bytes__")
+    ) or isinstance(value, (bytes, bytearray)):
         raw = bytes(value)
         if len(raw) > kind.size:
             raise IndexError(f"{len(raw)} bytes given, {kind} holds {kind.size}")
@@ -136,7 +136,7 @@ def bytes_wanted(array: Array[Any, Any]) -> None:
         raise TypeError(f"only an array of u8 has bytes to view or copy, this is {array._owner}")
 
 
-def array_head(array: Array[Any, Any], length: int) -> Any:
+def array_head(array: Array[Any, Any], length: int) -> View:
     """`array.head(length)`."""
     from .view import View
 

@@ -30,6 +30,8 @@ class Fixed:
     """Fixed-layout values. Derive from State, Message or Config instead."""
 
     __slots__ = ("_handler", "_memory")
+    _handler: bool
+    _memory: Any
     __limit__: ClassVar[int] = 0  # bytes
     __limit_of__: ClassVar[str] = "a value"
     __frozen__: ClassVar[bool] = False
@@ -69,30 +71,32 @@ class Fixed:
 
     def to_bytes(self) -> bytes:
         """The bytes that travel: little-endian, laid out as in C, gaps zero."""
-        return bytes(self._memory)  # type: ignore[attr-defined]
+        return bytes(self._memory)
 
     @classmethod
     def dtype(cls) -> numpy.dtype[Any]:
         """The layout as a NumPy structured type."""
         return shape_of(cls).dtype
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        cls = type(self)
-        field = shape_of(cls).by_name.get(name)
-        if field is None:
-            raise AttributeError(explain(cls, [], [name]))
-        if cls.__frozen__:
-            raise AttributeError(
-                f"{cls.__qualname__}.{name}: a message cannot be changed: make a new one"
-            )
-        store(field, cls, self._memory, value, self._handler)  # type: ignore[attr-defined]
+    if not TYPE_CHECKING:  # else every misspelt field would be Any
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(explain(type(self), [], [name]))
+        def __setattr__(self, name: str, value: Any) -> None:
+            cls = type(self)
+            field = shape_of(cls).by_name.get(name)
+            if field is None:
+                raise AttributeError(explain(cls, [], [name]))
+            if cls.__frozen__:
+                raise AttributeError(
+                    f"{cls.__qualname__}.{name}: a message cannot be changed: make a new one"
+                )
+            store(field, cls, self._memory, value, self._handler)
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(explain(type(self), [], [name]))
 
     def __eq__(self, other: object) -> bool:
         if type(other) is type(self):
-            return self.to_bytes() == other.to_bytes()  # type: ignore[attr-defined]
+            return self.to_bytes() == other.to_bytes()
         return NotImplemented
 
     def __hash__(self) -> int:

@@ -163,29 +163,29 @@ class Rewriter(ast.NodeTransformer):
         name = ast.copy_location(ast.Name(OPERATORS[type(operator)][0], ast.Load()), at)
         return ast.copy_location(ast.Call(func=name, args=list(values), keywords=[]), at)
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         return (
             self.call(node.op, node, node.left, node.right) if type(node.op) in OPERATORS else node
         )
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
         self.generic_visit(node)
         return self.call(node.op, node, node.operand) if type(node.op) in OPERATORS else node
 
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if type(node.value) is int:
             return ast.copy_location(ast.Constant(wrap(node.value)), node)
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is None:
             return ast.copy_location(ast.Pass(), node)
         plain = ast.Assign(targets=[node.target], value=node.value)
         self.generic_visit(plain)
         return ast.copy_location(plain, node)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         """`a.b += c` as `a.b = add((t := a).b, c)` with t in place of the first a: every part is evaluated once."""
         self.generic_visit(node)
         if type(node.op) not in OPERATORS:

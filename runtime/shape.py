@@ -4,6 +4,7 @@ own size as in C. Computed once a class, at first use; knows no values.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -163,14 +164,12 @@ def hints_of(cls: type) -> dict[str, Any]:
     """The resolved annotations of `cls`, base classes first."""
     try:
         resolved = typing.get_type_hints(cls, include_extras=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an annotation may be any code
         problem = declared(
             cls, "", f"its annotations do not resolve: {error}", "import what they name"
         )
         raise ActorError(problem) from None
-    names = [
-        name for base in reversed(cls.__mro__) for name in base.__dict__.get("__annotations__", ())
-    ]
+    names = [name for base in reversed(cls.__mro__) for name in inspect.get_annotations(base)]
     return {name: resolved[name] for name in dict.fromkeys(names) if name in resolved}
 
 

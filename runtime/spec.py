@@ -98,7 +98,7 @@ def spec_of(actor: type) -> ActorSpec:
         )
     if problems:
         raise ActorError(problems)
-    actor.__spec__ = spec  # type: ignore[attr-defined]
+    type.__setattr__(actor, "__spec__", spec)
     return spec
 
 

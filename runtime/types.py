@@ -95,10 +95,17 @@ class Array(Generic[Element, Length]):
 
     __slots__ = ("_count", "_element", "_handler", "_memory", "_owner", "_source", "_start")
     __iter__ = None
+    _owner: Any
+    _source: Any
+    _memory: Any
+    _element: Any
+    _start: int
+    _count: int
+    _handler: bool
 
     def __init__(self, source: bytes | View | Iterable[int] = b"") -> None:
-        self._source: Any = source
-        self._owner: Any = None
+        self._source = source
+        self._owner = None
 
     def __len__(self) -> int:
         return len(self._source) if self._owner is None else self._count

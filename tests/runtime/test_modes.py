@@ -12,7 +12,6 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from splitplane.runtime.actor import Connection, DataActor
 from splitplane.runtime.message import Message
 from splitplane.runtime.state import State
@@ -189,7 +188,7 @@ def expression(pick: random.Random, depth: int) -> str:
 
 def program(seed: int) -> str:
     """A module with one actor whose handler computes at random."""
-    pick = random.Random(seed)  # noqa: S311
+    pick = random.Random(seed)
     lines = []
     for _ in range(14):
         value = expression(pick, 3)
@@ -252,7 +251,7 @@ def test_random_programs_are_the_same(tmp_path: Path, seed: int) -> None:
     path = tmp_path / f"program{seed}.py"
     path.write_text(program(seed))
     actor = load(path, f"program{seed}").Random
-    pick = random.Random(seed)  # noqa: S311
+    pick = random.Random(seed)
     with Bench(actor) as interpreted, Bench(actor, mode="compiled") as compiled:
         one, two = interpreted.connect(), compiled.connect()
         for _ in range(30):
