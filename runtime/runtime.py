@@ -123,6 +123,10 @@ class Runtime:
             return self._last[core]
         return self._held.cores[core].state.counters()
 
+    def live(self, core: int) -> int:
+        """How many connections a core has now."""
+        return self._held.cores[core].state.live
+
     @property
     def control_messages(self) -> int:
         """Messages that the control plane has taken out of its rings."""
