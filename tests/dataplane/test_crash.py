@@ -143,8 +143,9 @@ def operations(seed: int) -> list[Operation]:
     ]
     # Every third run works on a table that is nearly full, its keys in few buckets, so that some are displaced.
     filling = [("insert", 0, 4 * rng.randrange(10**6)) for _ in range(20 if seed % 3 == 1 else 2)]
-    # Bytes kept that move to the front of their buffer.
-    filling += [("keep", 0, 2500), ("consume", 0, 2000), ("keep", 0, 1700)]
+    # Bytes kept that move to the front of their buffer, and more of them than fit before where they are.
+    filling += [("keep", 0, 2500), ("consume", 0, 2000), ("keep", 0, 1700), ("drop", 0, 0)]
+    filling += [("keep", 0, 2500), ("consume", 0, 500), ("keep", 0, 1800)]
     rest = [
         (rng.choice(names), rng.randrange(10**6), rng.randrange(10**6)) for _ in range(OPERATIONS)
     ]
