@@ -30,8 +30,9 @@ class Fixed:
     """Fixed-layout values. Derive from State, Message or Config instead."""
 
     __slots__ = ("_handler", "_memory")
-    _handler: bool
-    _memory: Any
+    if TYPE_CHECKING:
+        _handler: bool
+        _memory: Any
     __limit__: ClassVar[int] = 0  # bytes
     __limit_of__: ClassVar[str] = "a value"
     __frozen__: ClassVar[bool] = False
