@@ -234,6 +234,7 @@ uint32_t input_poll(struct core *core) {
     struct frame frames[NIC_BURST];
     struct burst burst;
     burst.count = 0;
+    core->nic->now = core->now;
     uint32_t count = core->nic->driver->rx_burst(core->nic, frames, NIC_BURST);
     for (uint32_t i = 0; i < count; i++) {
         input_frame(core, &frames[i], &burst);

@@ -28,6 +28,7 @@ struct nic {
     void *queue;        /* the driver's own */
     uint8_t address[6]; /* our MAC */
     struct nic_stats stats;
+    int64_t now; /* the core's clock at the start of its turn; the loop's to write */
 };
 
 struct nic_driver {
