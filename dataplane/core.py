@@ -53,6 +53,11 @@ class Core:
         """Bytes of application state that the arena has for each connection beside its record."""
         return int(ffi.cast("struct arena_header *", self._memory).config.side_state_bytes)
 
+    @property
+    def memory(self) -> Any:
+        """The arena, as it is mapped here."""
+        return self._memory
+
     def keep(self, thing: Any) -> None:
         """Holds what C points at as long as the core."""
         self._kept.append(thing)

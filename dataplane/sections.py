@@ -65,3 +65,10 @@ def arena_read(memory: Any) -> tuple[int, int, int]:
     header = ffi.cast("struct arena_header *", base)
     error = lib.arena_check(base, len(base), header.layout_hash)
     return int(error), int(header.core_id), int(header.layout_hash)
+
+
+def arena_section(memory: Any, name: str) -> tuple[int, int]:
+    """(offset, bytes) of one section of the arena in `memory`."""
+    number = getattr(lib, f"SECTION_{name.upper()}")
+    span = ffi.cast("struct arena_header *", ffi.from_buffer(memory)).sections[number]
+    return int(span.offset), int(span.bytes)

@@ -8,7 +8,7 @@ import errno
 import os
 from typing import Any, Self
 
-from ..dataplane.sections import ArenaConfig, arena_format, arena_header, arena_read
+from ..dataplane.sections import ArenaConfig, arena_format, arena_header, arena_read, arena_section
 from .errors import StartError
 from .pages import Hugepages, Pages, Rung, allocate, map_shared, page_size_at, unmap
 
@@ -84,6 +84,10 @@ class Arena:
     def address(self) -> int:
         """Where it is mapped in this process; 2 MiB-aligned. 0 once unmapped."""
         return self._address
+
+    def section(self, name: str) -> tuple[int, int]:
+        """Offset and bytes of a section, by its name in lower case."""
+        return arena_section(self.memory, name)
 
     def unmap(self) -> None:
         """Takes the mapping away, not the descriptor. Every Core over it must be closed before. Safe to repeat."""

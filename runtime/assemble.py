@@ -5,6 +5,7 @@ from typing import Any
 
 from ..dataplane.bind import MessageEntry, Pace, bind, core_offsets
 from ..dataplane.core import Core
+from ..nic.afxdp import Afxdp, QueueOrder
 from ..nic.memory import Wire
 from .boot import BootCore
 from .config import config_of
@@ -68,6 +69,11 @@ def attach(core: Core, order: BootCore) -> None:
     """Puts the order's transport under a core. Raises OSError."""
     if order.driver == "kernel":
         core.attach_kernel()
+    elif order.front:
+        front = order.front
+        queues = [QueueOrder(*queue) for queue in front.queues]
+        mac = bytes.fromhex(front.mac)
+        core.attach_tcp(Afxdp(core.memory, mac, queues, front.pulse, front.all_queues))
     else:
         core.attach_tcp(Wire(order.wire, 0))
 

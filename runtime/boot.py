@@ -18,6 +18,21 @@ class BootListener:
 
 
 @dataclass(frozen=True, slots=True)
+class BootFront:
+    """A core's queues of an interface: its MAC in hex, (number, socket, offset of the region in the arena) each."""
+
+    mac: str
+    queues: tuple[tuple[int, int, int], ...]
+    pulse: int
+    all_queues: int
+
+    @classmethod
+    def from_json(cls, made: dict[str, Any]) -> Self:
+        """Back from its JSON."""
+        return cls(**{**made, "queues": tuple(tuple(queue) for queue in made["queues"])})
+
+
+@dataclass(frozen=True, slots=True)
 class BootCore:
     """One core: its CPU, its memory and its way to the world."""
 
@@ -27,6 +42,7 @@ class BootCore:
     arena: int
     driver: str
     wire: int = -1
+    front: BootFront | None = None
     spin: bool = False
     drain_milliseconds: int = 10_000
     half_open_limit: int = 0
@@ -38,7 +54,10 @@ class BootCore:
     def descriptors(self) -> tuple[int, ...]:
         """What a worker of this core inherits."""
         ports = [listener.descriptor for listener in self.listeners]
-        return tuple(number for number in (self.arena, self.wire, *ports) if number >= 0)
+        queues = [queue[1] for queue in self.front.queues] if self.front else []
+        pulse = self.front.pulse if self.front else -1
+        every = (self.arena, self.wire, pulse, *queues, *ports)
+        return tuple(number for number in every if number >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +73,8 @@ class Boot:
     cores: tuple[BootCore, ...]
     control_cpus: tuple[int, ...] = ()
     claims: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
+    """Descriptors that only have to stay open."""
     adopt: bool = False
     stall_milliseconds: int = 1000
     restarts: int = 5
@@ -70,11 +91,15 @@ class Boot:
         made = json.loads(line)
         made["cores"] = tuple(
             BootCore(
-                **{**core, "listeners": tuple(BootListener(**one) for one in core["listeners"])}
+                **{
+                    **core,
+                    "listeners": tuple(BootListener(**one) for one in core["listeners"]),
+                    "front": BootFront.from_json(core["front"]) if core["front"] else None,
+                }
             )
             for core in made["cores"]
         )
-        for key in ("control_cpus", "claims"):
+        for key in ("control_cpus", "claims", "held"):
             made[key] = tuple(made[key])
         return cls(**made)
 
@@ -82,7 +107,7 @@ class Boot:
     def descriptors(self) -> tuple[int, ...]:
         """Everything the launcher inherits, its control socket left out."""
         cores = [number for core in self.cores for number in core.descriptors]
-        return (*cores, *self.claims, self.mesh)
+        return tuple(dict.fromkeys((*cores, *self.claims, *self.held, self.mesh)))
 
 
 class Lines:

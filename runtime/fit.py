@@ -17,7 +17,7 @@ from .machine import HUGE, Machine
 from .plan import Plan, size_text
 from .system import show_cpus
 
-DRIVERS = ("kernel", "memory")
+DRIVERS = ("kernel", "memory", "afxdp")
 """What this version has."""
 _SPARE_FILES = 64  # descriptors a worker has besides its connections
 

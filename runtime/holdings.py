@@ -5,7 +5,7 @@ listening sockets and wires. All are descriptors; they vanish with the last proc
 import os
 import socket
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ..dataplane.core_state import CoreState
@@ -15,6 +15,7 @@ from .claim import Claims
 from .errors import MachineError
 from .fit import fit
 from .footprint import footprints_of
+from .front import Front
 from .imports import import_actors
 from .layout import Layout, Nic
 from .machine import read_machine
@@ -46,6 +47,7 @@ class Holdings:
         """
         self.layout = layout
         self.cores: list[Holding] = []
+        self.fronts: dict[str, Front] = {}
         self._stack = ExitStack()
         try:
             self.claims = self._stack.enter_context(Claims(layout.name))
@@ -82,6 +84,7 @@ class Holdings:
             cores=tuple(core.order for core in self.cores),
             control_cpus=layout.machine.control_cpus,
             claims=self.claims.descriptors,
+            held=tuple(one for front in self.fronts.values() for one in front.descriptors),
             adopt=adopt,
             verbose=verbose,
             stall_milliseconds=layout.supervision.stall_milliseconds,
@@ -121,6 +124,21 @@ class Holdings:
             self._stack.callback(state.close)
             order = self._order(number, name, cpu, arena)
             self.cores.append(Holding(order, arena, state))
+        for name in layout.group:
+            if layout.nic[layout.group[name].nic].driver == "afxdp":
+                self._front(name)
+
+    def _front(self, name: str) -> None:
+        """Opens the group's interface over its cores' arenas, and adds to the orders what came of it."""
+        places = [at for at, core in enumerate(self.cores) if core.order.group == name]
+        front = Front(self.layout, name, [self.cores[at].arena for at in places])
+        self._stack.callback(front.close)
+        self.fronts[name] = front
+        for place, at in enumerate(places):
+            order = self.cores[at].order
+            address = front.local_address
+            order = replace(order, front=front.boot(place), local_address=address)
+            self.cores[at] = replace(self.cores[at], order=order)
 
     def _order(self, number: int, name: str, cpu: int, arena: Arena) -> BootCore:
         group = self.layout.group[name]

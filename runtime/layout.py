@@ -153,6 +153,8 @@ class Nic(Part):
     """`shared`: Linux keeps the address, we take ports. `10.0.0.5/24`: every frame for it is ours."""
     bind: Annotated[str, AfterValidator(_bind)] = "0.0.0.0"
     """Driver kernel: the address listened at."""
+    silence_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    """Driver afxdp: once its core has not looked at a queue for so long, the queue's frames pass to Linux."""
     mtu: Annotated[int, Field(ge=576, le=9000)] = 1500
     """Bytes of the largest IP packet: frame drivers."""
 
@@ -200,6 +202,8 @@ class Group(Part):
     """Bytes of send and receive buffers, per core, shared by its connections."""
     time_wait: Annotated[int, Field(ge=16, le=CONNECTIONS_MAX)] = 65_536
     """Connections in TIME-WAIT, per core; beyond, the oldest makes room. Frame drivers."""
+    frames: Annotated[Size, Field(ge=2**20, le=2**34)] = 16 * 2**20
+    """Bytes of frame memory, per core, shared by its queues. Driver afxdp."""
     idle: Literal["adaptive", "spin"] = "adaptive"
     """`adaptive` sleeps when there is nothing to do; `spin` never does and burns the CPU."""
     listen: Annotated[tuple[Listen, ...], Field(max_length=LISTENERS_MAX, strict=False)]

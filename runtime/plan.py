@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..dataplane.sections import ArenaConfig, arena_plan
+from ..nic.afxdp import QUEUES_MOST, REGION_HEADER
 from .layout import Group, Layout
 from .machine import HUGE, Machine, read_machine
 from .mesh import mesh_bytes
@@ -58,19 +59,24 @@ def arena_config(
 ) -> ArenaConfig:
     """What the arena of core number `core` is made with."""
     group = layout.group[layout.cores[core][1]]
-    frames = layout.nic[group.nic].driver in FRAME_DRIVERS
+    driver = layout.nic[group.nic].driver
     return ArenaConfig(
         connections=group.connections,
         busy_blocks=busy_blocks(group),
         buffer_bytes=group.buffers,
-        time_wait=group.time_wait if frames else 0,
+        time_wait=group.time_wait if driver in FRAME_DRIVERS else 0,
         side_state_bytes=footprint.side_state,
         actor_bytes=footprint.actors,
-        frame_bytes=0,  # neither kernel nor memory keeps frames in the arena
+        frame_bytes=frame_bytes(group) if driver == "afxdp" else 0,
         core_id=core,
         layout_hash=layout.digest(),
         page_size=page_size,
     )
+
+
+def frame_bytes(group: Group) -> int:
+    """A core's frames, and the headers of as many queues as it may have."""
+    return group.frames + QUEUES_MOST * REGION_HEADER + PAGE
 
 
 def busy_blocks(group: Group) -> int:

@@ -125,7 +125,7 @@ def test_descriptors(free_port: Any) -> None:
 
 def test_drivers_of_later_versions(free_port: Any) -> None:
     """A driver that this version doesn't have is refused, naming the one that serves the same actors."""
-    made = layout(free_port(), nic={"driver": "afxdp", "interface": "eth0", "bind": "0.0.0.0"})
+    made = layout(free_port(), nic={"driver": "tap", "interface": "tap0", "bind": "0.0.0.0"})
     problems, _ = said(fit(made, machine(), None))
     assert "this version doesn't have that driver" in problems[0]
 
