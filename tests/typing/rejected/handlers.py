@@ -1,4 +1,14 @@
-from splitplane import Connection, ControlActor, DataActor, Message, Request, Sender, State, View, on
+from splitplane import (
+    Connection,
+    ControlActor,
+    DataActor,
+    Message,
+    Request,
+    Sender,
+    State,
+    View,
+    on,
+)
 from splitplane.types import u32
 
 
