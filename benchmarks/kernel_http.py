@@ -133,8 +133,8 @@ def measure(port: int, seconds: float) -> dict[str, float]:
         sys.exit(f"port {port}: {text}")
     return {
         "requests_per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),  # type: ignore[index]
-        "p50_us": microseconds(re.search(r"50%\s+(\S+)", text)[1]),  # type: ignore[index]
-        "p99_us": microseconds(re.search(r"99%\s+(\S+)", text)[1]),  # type: ignore[index]
+        "p50_us": microseconds(re.search(r"\n +50% +(\S+)", text)[1]),  # type: ignore[index]
+        "p99_us": microseconds(re.search(r"\n +99% +(\S+)", text)[1]),  # type: ignore[index]
     }
 
 

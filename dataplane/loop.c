@@ -20,9 +20,11 @@ static void clock_read(struct core *core) {
     __atomic_store_n(&core->state->heartbeat, core->state->heartbeat + 1, __ATOMIC_RELAXED);
 }
 
-/* on_close of one record may ask for output of another: that one has its turn now or in the next. */
+/* A connection may come three times: what it sends, its end, and its record's. on_close of one may ask for output of
+ * another for ever: beyond that they wait for the next turn. */
 static uint32_t output_pending(struct core *core) {
-    uint32_t most = core->capacity, done = 0;
+    uint64_t most = 3ull * core->capacity;
+    uint32_t done = 0;
     while (core->pending_count && done < most) {
         core->transport->output(core, pending_pop(core));
         done++;

@@ -5,8 +5,8 @@
 #include <sys/epoll.h>
 
 enum {
-    KERNEL_EVENTS = 64,      /* taken from epoll a turn */
-    KERNEL_READY = 64,       /* sockets known to be readable, read a turn */
+    KERNEL_EVENTS = 32,      /* taken from epoll a turn */
+    KERNEL_READY = 32,       /* sockets known to be readable, read a turn */
     KERNEL_READ = 65536,     /* bytes a connection may hand in a turn */
     KERNEL_ACCEPTS = 32,     /* a listener a turn */
     KERNEL_LINGER = 5000,    /* milliseconds that the peer has to agree to our FIN */
