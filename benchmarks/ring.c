@@ -1,6 +1,7 @@
 /* Measures our ring and DPDK's rte_ring in the same rounds, two threads pinned to two CPUs, and the floor beside them:
  * one cache line handed to and fro. Prints one line a measurement: name, value. A measurement during which a thread was
  * preempted is taken again. Compiled and read by ring.py. */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
