@@ -101,7 +101,7 @@ def test_place(data: bytes, mark: str, error: str) -> None:
         peer.send(data)
         (fault,) = bench.faults
         assert (fault.file, fault.line, fault.error) == (__file__, line_of(mark), error)
-        assert (fault.handler, fault.count) == ("on_data", 1)
+        assert (fault.handler, fault.faults) == ("on_data", 1)
         assert (peer.status, peer.reason, bench.core.closed) == ("reset", CloseReason.FAULT, 1)
         other.send(b"0")
         assert (other.status, other.state.requests) == ("open", 1)
