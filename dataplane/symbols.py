@@ -37,7 +37,7 @@ def offset_of(struct: str, *path: str) -> int:
 
 def note_fault(call: int, where: str, line: int) -> None:
     """Tells the core of the `struct call` at that address where its handler failed."""
-    lib.fault_note(ffi.cast("struct call *", call).core, where.encode(), line)
+    lib.fault_note(ffi.cast("struct call *", call).core, where.encode(errors="replace"), line)
 
 
 def constant(name: str) -> int:

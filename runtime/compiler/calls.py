@@ -128,6 +128,9 @@ class Calls(Expressions):
             raise Refusal(func, f"only an array of u8 has bytes to view or copy, this is an {row}")
         if func.attr != "head":
             self.writable(func, owner.kind)
+        elif owner.kind.local:
+            sentence = "a View of a message that is built here would outlive it"
+            raise Refusal(func, sentence, "use the View that it was made of")
         defaults = {"at": 0} if func.attr == "copy_from" else {}
         return self.api(node, ROW_METHODS[func.attr](owner.kind), owner, defaults)
 

@@ -8,6 +8,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from numba import config
+
 from ..errors import ActorError, Problem
 from ..schema import Schema
 from ..spec import ActorSpec, spec_of
@@ -45,6 +47,9 @@ def compile_actor(actor: type, schema: Schema, *, verbose: bool = False) -> Comp
     line and caret; `verbose` adds Numba's own words where it was Numba that refused.
     """
     started = time.perf_counter()
+    if config.DISABLE_JIT:
+        text = "NUMBA_DISABLE_JIT is set in the environment, so nothing can be compiled"
+        raise ActorError(Problem("", text, remedy="unset NUMBA_DISABLE_JIT, or --interpret"))
     spec = spec_of(actor)
     session = Session(spec, schema)
     wanted: list[tuple[Any, Unit | None]] = [

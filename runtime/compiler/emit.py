@@ -130,13 +130,13 @@ class Emit:
         """memcpy."""
         cgutils.raw_memcpy(self.builder, target, source, length, 1)
 
-    def zero(self, target: Any, length: int) -> None:
+    def zero(self, target: Any, length: Any) -> None:
         """memset to 0."""
-        cgutils.memset(self.builder, target, I64(length), 0)
+        cgutils.memset(self.builder, target, length, 0)
 
     def stack(self, length: int) -> Any:
         """`length` bytes that live as long as the handler's call."""
-        cell = cgutils.alloca_once(self.builder, ir.ArrayType(I64, -(-length // 8)))
+        cell = cgutils.alloca_once(self.builder, ir.ArrayType(I64, max(-(-length // 8), 1)))
         return self.builder.bitcast(cell, POINTER)
 
     def parts(self, kind: Any, value: Any) -> Any:

@@ -45,8 +45,9 @@ def put(emit: Emit, kind: Integer | Shape | Row, target: Any, given: Any, value:
             IndexError,
             "more bytes than the array holds",
         )
-        emit.zero(target, kind.size)
-        emit.copy(target, parts.data, parts.length)
+        emit.builder.call(emit.memmove(), [target, parts.data, parts.length, emit.bit(0)])
+        rest = emit.builder.sub(I64(kind.size), parts.length)
+        emit.zero(emit.address(target, parts.length), rest)
     else:
         emit.builder.call(emit.memmove(), [target, value, I64(kind.size), emit.bit(0)])
 
@@ -160,10 +161,12 @@ def built(kind: RecordKind, given: tuple[tuple[Field, Any], ...]) -> Any:
     takes = [of for _, of in given]
 
     def build(emit: Emit, *values: Any) -> Any:
-        base = emit.stack(max(kind.shape.size, 1))
-        emit.zero(base, kind.shape.size)
+        size = I64(kind.shape.size)
+        fresh, base = emit.stack(kind.shape.size), emit.stack(kind.shape.size)
+        emit.zero(fresh, size)
         for (field, of), value in zip(given, values, strict=True):
-            put(emit, field.kind, emit.address(base, field.offset), of, value)
+            put(emit, field.kind, emit.address(fresh, field.offset), of, value)
+        emit.copy(base, fresh, size)  # in a loop a value may lie in the record of the round before
         return base
 
     return operation(kind, *takes, names=[f"value{index}" for index in range(len(takes))])(build)

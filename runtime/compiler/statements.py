@@ -71,6 +71,13 @@ def breaks(body: list[ast.stmt]) -> bool:
     return False
 
 
+def is_local(kind: Any) -> bool:
+    """Whether a value lies, or has a part that lies, on the function's own stack."""
+    if isinstance(kind, numba_types.BaseTuple):
+        return any(is_local(each) for each in kind.types)
+    return isinstance(kind, (RecordKind, RowKind)) and kind.local
+
+
 class Statements(Calls):
     """Translates the body of one function."""
 
@@ -279,7 +286,21 @@ class Statements(Calls):
         ast.fix_missing_locations(made[-1])
         return ast.copy_location(ast.Name(name, ast.Load()), node)
 
+    def decided(self, node: ast.expr) -> bool | None:
+        """What a test of a module or class constant gives; None for any other."""
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            inner = self.decided(node.operand)
+            return None if inner is None else not inner
+        if not isinstance(node, (ast.Name, ast.Attribute, ast.Constant)):
+            return None
+        kind = self.expression(node).kind
+        return bool(kind.value) if isinstance(kind, Static) else None
+
     def do_if(self, node: ast.If) -> list[ast.stmt]:
+        decided = self.decided(node.test)
+        if decided is not None:
+            taken = node.body if decided else node.orelse
+            return self.body(taken) if taken else [ast.Pass()]
         test = self.test(node.test)
         before = set(self.sure)
         body = self.body(node.body)
@@ -402,7 +423,7 @@ class Statements(Calls):
 
     def leave(self, node: ast.stmt, got: Value) -> list[ast.stmt]:
         """return value"""
-        if isinstance(got.kind, RecordKind) and got.kind.local:
+        if is_local(got.kind):
             raise Refusal(
                 node, "a message built in a function ends with it", "build it where it is told"
             )

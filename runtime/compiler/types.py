@@ -147,7 +147,9 @@ def describe(kind: Any) -> str:
         return f"an {kind.row}"
     if isinstance(kind, ActorKind):
         return f"the actor {kind.actor.__name__}"
-    if isinstance(kind, ConnectionKind):
+    if isinstance(kind, OtherKind):
+        return "a Connection found by its handle"
+    if isinstance(kind, OwnKind):
         return "a Connection"
     names = {ViewKind: "a View", WriterKind: "a Writer"}
     return names.get(type(kind), str(kind))
