@@ -38,8 +38,9 @@ class Replayer:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._done = second, 0
-        if self._done >= REPLAYS or not issubclass(actor, DataActor):
+        if self._done >= REPLAYS or not handler_name(actor, event.handler, self._schema):
             return None
+        assert issubclass(actor, DataActor)
         self._done += 1
         tracing = sys.gettrace()
         sys.settrace(_limit())
@@ -92,7 +93,7 @@ class FaultLog:
         self.faults += event.faults
         known = event.actor < len(self._listeners)
         actor = self._listeners[event.actor] if known else None
-        handler = self._handler(actor, event.handler)
+        handler = handler_name(actor, event.handler, self._schema) if actor else ""
         where, line = event.where, event.line
         if not line and actor is not None and self._locate is not None:
             found = self._locate(actor, event)
@@ -101,7 +102,7 @@ class FaultLog:
         self._log.error(
             "handler_fault",
             actor=f"{actor.__module__}:{actor.__qualname__}" if actor else event.actor,
-            handler=handler,
+            handler=handler or event.handler,
             core=core,
             file=file,
             line=line,
@@ -110,12 +111,12 @@ class FaultLog:
             handle=event.handle,
         )
 
-    def _handler(self, actor: type | None, number: int) -> str:
-        if number < HANDLER_COUNT:
-            return HANDLERS[number]
-        cls = self._schema.types.get(number - HANDLER_COUNT)
-        if actor is not None and cls is not None:
-            for handler in spec_of(actor).messages:
-                if handler.message is cls:
-                    return handler.name
-        return f"message {number - HANDLER_COUNT}"
+
+def handler_name(actor: type, number: int, schema: Schema) -> str:
+    """The method behind the number of a fault's handler; empty if the actor has none."""
+    spec = spec_of(actor)
+    if number < HANDLER_COUNT:
+        name = HANDLERS[number]
+        return name if name in spec.handlers else ""
+    cls = schema.types.get(number - HANDLER_COUNT)
+    return next((handler.name for handler in spec.messages if handler.message is cls), "")
