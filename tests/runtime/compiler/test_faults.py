@@ -137,7 +137,7 @@ def test_flood() -> None:
         bench.advance(milliseconds=1100)
         bench.connect().send(b"2")
         assert bench.faults[-1].line == line_of("index")
-        assert bench.faults[-1].count == 91
+        assert bench.faults[-1].faults == 91
 
 
 def test_other_hooks() -> None:
