@@ -139,8 +139,10 @@ static void transmit(struct core *core, uint32_t index, struct peer *peer) {
         sent += length;
     }
     busy_release(core, index);
-    if (sent)
-        actor_resume(core, index);
+    if (!sent)
+        return;
+    core->records[index].last_activity = core->tick;
+    actor_resume(core, index);
 }
 
 static void output(struct core *core, uint32_t index) {

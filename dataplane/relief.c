@@ -1,6 +1,6 @@
 /* The last resort against a wedge: buffers are given out to whoever asks, so requests that never end and peers that
  * never read may come to hold all of them. While that lasts longer than a second, the connection silent for longest
- * among those that hold memory is reset, counted; the others go on. Owned by the core. */
+ * (and for SILENT at least) among those that hold memory is reset, counted; the others go on. Owned by the core. */
 #include "relief.h"
 
 #include "buffer.h"
@@ -10,9 +10,9 @@
 #include "record.h"
 #include "table.h"
 
-/* Milliseconds that a shortage lasts before somebody is reset, between two resets, and without a want until it counts
- * as over; busy blocks compared for one reset. */
-enum { SHORTAGE = 1000, BETWEEN = 10, OVER = 500, COMPARED = 4096 };
+/* Milliseconds that a shortage lasts before somebody is reset, that this one has been silent, between two resets, and
+ * without a want until it counts as over; busy blocks compared for one reset. */
+enum { SHORTAGE = 1000, SILENT = 250, BETWEEN = 10, OVER = 500, COMPARED = 4096 };
 
 void relief_want(struct core *core) {
     core->shortage_last = core->tick;
@@ -34,10 +34,8 @@ static uint32_t most_silent(struct core *core) {
     for (uint32_t i = 0; i < most; i++) {
         core->relief_block = core->relief_block + 1 < end ? core->relief_block + 1 : 1;
         uint32_t owner = core->relief_block < end ? owner_at(core, core->relief_block) : RECORD_NONE;
-        if (!owner)
-            continue;
         uint32_t silent = core->tick - core->records[owner].last_activity;
-        if (!found || silent > longest) {
+        if (owner && silent >= SILENT && silent > longest) {
             found = owner;
             longest = silent;
         }

@@ -113,6 +113,7 @@ static int write_queued(struct core *core, uint32_t index) {
         stream_acknowledge(core, index, (uint32_t)sent);
         busy_release(core, index);
         count(core, COUNTER_TX_BYTES, (uint64_t)sent);
+        core->records[index].last_activity = core->tick;
         actor_resume(core, index);
     }
     return sent == (ssize_t)queued && !stream_queued(core, index);

@@ -405,8 +405,26 @@ def test_exhausted_buffers_are_slow_not_wedged(
     fill_up(bench, kind)
     late = bench.connect()
     bench.send(late, b"=\x05hello")
-    bench.turn(3000)
+    bench.turn(6000)
     assert bench.received(late) == b"hello"
     assert one.counter("buffer_evicted") >= 1
     assert one.counter("faults") == 0
     assert bench.reasons().count(one.lib.CLOSE_OVERFLOW) == one.counter("buffer_evicted")
+
+
+def test_a_shortage_among_the_lively_resets_nobody(rig: Callable[..., Any]) -> None:
+    """More busy connections than busy blocks: all wait their turn, none pays, as long as each holder gets on."""
+    one = rig(busy_blocks=4, buffer_bytes=1 << 20)
+    one.actor(reply_reserve=512)
+    bench = Bench(one)
+    peers = [bench.connect() for _ in range(40)]
+    for peer in peers:
+        bench.send(peer, b"#\xff" + b"a" * 100)
+    for number in range(3000):
+        bench.send(peers[number % 40], b"a")
+        bench.turn()
+    for peer in peers:
+        bench.send(peer, b"a" * 80)
+    bench.turn(300)
+    assert one.counter("buffer_evicted") == 0
+    assert sum(len(bench.received(peer)) for peer in peers[:4]) == 4 * 255
