@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 #include "core.h"
-#include "nic.h"
+#include "../nic/nic.h"
 #include "record.h"
 #include "wire.h"
 
