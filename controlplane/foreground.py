@@ -5,6 +5,7 @@ is pinned, nothing replaces a core that crashes.
 """
 
 import asyncio
+import bdb
 import signal
 from contextlib import suppress
 from typing import Any
@@ -32,7 +33,8 @@ def foreground(layout: Layout, log: Any) -> int:
     }
     small = layout.model_copy(update={"group": groups})
     with Holdings(small, pinned=False) as holdings:
-        with suppress(KeyboardInterrupt):  # a second Ctrl-C; the cores have stopped at once
+        # A second Ctrl-C, or `q` in a debugger that a Ctrl-C has opened: the cores have stopped by then.
+        with suppress(KeyboardInterrupt, bdb.BdbQuit):
             asyncio.run(_serve(holdings, log))
         ended(len(small.cores), lambda core: holdings.cores[core].state.counters(), log)
     return 0

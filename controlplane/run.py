@@ -71,7 +71,7 @@ class _Signals:
 
 
 async def _run(layout: Layout, log: Any, *, verbose: bool) -> int:
-    runtime = Runtime(layout, verbose=verbose)
+    runtime = Runtime(layout, verbose=verbose, alone=True)
     signals = _Signals(runtime, log)
     try:
         async with runtime:
@@ -102,7 +102,7 @@ def started(runtime: Runtime, log: Any) -> None:
     """Says what runs where."""
     layout = runtime.layout
     for warning in runtime.warnings:
-        log.warning("memory", text=warning)
+        log.warning("warning", text=warning)
     for worker in runtime.workers:
         group = layout.group[worker.group]
         log.info(

@@ -13,7 +13,7 @@ from .arena import Arena
 from .boot import Boot, BootCore, BootListener
 from .claim import Claims
 from .errors import MachineError
-from .fit import fit
+from .fit import control_cpus, fit
 from .footprint import footprints_of
 from .front import Front
 from .imports import import_actors
@@ -71,6 +71,11 @@ class Holdings:
         self._stack.close()
         self.cores.clear()
 
+    @property
+    def control_cpus(self) -> tuple[int, ...]:
+        """Where the control plane and the launcher run."""
+        return control_cpus(self.layout, self.machine)
+
     def boot(self, *, adopt: bool = False, verbose: bool = False) -> Boot:
         """The order for a launcher."""
         layout = self.layout
@@ -82,7 +87,7 @@ class Holdings:
             mesh=self.mesh.fd,
             digest=layout.digest(),
             cores=tuple(core.order for core in self.cores),
-            control_cpus=layout.machine.control_cpus,
+            control_cpus=self.control_cpus,
             claims=self.claims.descriptors,
             held=tuple(one for front in self.fronts.values() for one in front.descriptors),
             adopt=adopt,

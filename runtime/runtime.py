@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +45,14 @@ def start(layout: str | Path | Layout, overrides: Iterable[str] = ()) -> Runtime
 class Runtime:
     """A running layout. `runtime["web"]` tells and asks a group's cores; see also `workers`, `counters`, `wait`."""
 
-    def __init__(self, layout: Layout, *, verbose: bool = False) -> None:
-        """Nothing is started yet. `verbose` adds the compiler's own words to what it refuses."""
+    def __init__(self, layout: Layout, *, verbose: bool = False, alone: bool = False) -> None:
+        """Nothing is started yet.
+
+        `verbose` adds the compiler's own words to what it refuses. `alone`: this process does nothing else, so it moves
+        to the control plane's CPUs.
+        """
         self.layout = layout
-        self._verbose = verbose
+        self._verbose, self._alone = verbose, alone
         self._listeners: list[Callable[[Event], None]] = []
         self._holdings: Holdings | None = None
         self._controller: Controller | None = None
@@ -61,6 +66,8 @@ class Runtime:
 
         self._holdings = Holdings(self.layout)
         try:
+            if self._alone:
+                os.sched_setaffinity(0, self._holdings.control_cpus)
             self._service = make_service(self._holdings)
             await self._service.start()
             self._controller = Controller(self._holdings, self._hear, verbose=self._verbose)
