@@ -109,30 +109,33 @@ def test_any_split_gives_the_same(
         if number < len(turns) and turns[number]:
             bench.turn()
     bench.turn(len(script) + 3)
+    expect_model(bench, peer, script)
+
+
+def expect_model(bench: Bench, peer: int, script: bytes) -> None:
+    """Output, end, faults and what is left are those of the model."""
+    one, lib = bench.rig, bench.lib
     expected, end = script_model(script)
     got = bench.received(peer)
-    log = one.handlers.log
-    assert all(entry.nesting == 0 for entry in log), "a handler ran inside another"
+    assert all(entry.nesting == 0 for entry in one.handlers.log), "a handler ran inside another"
     if end in ("open", "close"):
         assert got == expected
     else:
         assert expected.startswith(got), "an abort may cut what was not yet sent, nothing else"
-    lib = one.lib
-    want = {
+    reasons = {
         "open": [],
         "close": [lib.CLOSE_LOCAL],
         "abort": [lib.CLOSE_ABORTED],
         "fault": [lib.CLOSE_FAULT],
-    }[end]
-    assert bench.reasons() == want
+    }
+    assert bench.reasons() == reasons[end]
     assert one.counter("faults") == (end == "fault")
     if end == "open":
         lib.bench_end(one.core, peer)
         bench.turn(4)
         assert bench.received(peer) == b"E"
         assert bench.reasons() == [lib.CLOSE_PEER]
-    opened = [entry for entry in log if entry.handler == lib.ON_OPEN]
-    assert len(opened) == 1
+    assert [entry.handler for entry in one.handlers.log].count(lib.ON_OPEN) == 1
     bench.turn()
     bench.all_given_back()
 
