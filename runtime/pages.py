@@ -106,13 +106,22 @@ def allocate(
             if fd is not None:
                 return Pages(fd, size, HUGE, "hugetlb", "")
         _refuse_too_much(size, file)
-        fd = _memfd(name, size, 0)
+        fd = _shared(name, size, file)
         if hugepages != "off" and _collapse(fd, size, refusals):
             return Pages(fd, size, HUGE, "collapsed", "; ".join(refusals))
         if hugepages == "require":
             os.close(fd)
             raise MachineError(_required(size, refusals, file))
         return Pages(fd, size, SMALL, "small", "; ".join(refusals))
+
+
+def _shared(name: str, size: int, file: str) -> int:
+    try:
+        return _memfd(name, size, 0)
+    except OSError as error:
+        text = f"{mib(size)} of shared memory refused: {error.strerror}"
+        remedy = "a sandbox or a control group refuses memfd_create or its memory: raise the limit"
+        raise MachineError(Problem(file, text, remedy=remedy)) from error
 
 
 def _required(size: int, refusals: list[str], file: str) -> Problem:
@@ -165,7 +174,9 @@ def _hugetlb(name: str, size: int, refusals: list[str]) -> int | None:
             if enough:
                 return _memfd(name, size, _MFD_HUGETLB | _MFD_HUGE_2MB)
     except OSError as error:
-        refusals.append(f"{wanted} pages of 2 MiB refused ({error.strerror}): memory is fragmented")
+        scarce = error.errno in (errno.ENOMEM, errno.ENOSPC)
+        why = ": memory is fragmented, or a control group limits them" if scarce else ""
+        refusals.append(f"{wanted} pages of 2 MiB refused ({error.strerror}){why}")
     return None
 
 
@@ -241,7 +252,9 @@ def _collapse(fd: int, size: int, refusals: list[str]) -> bool:
     if _libc().madvise(address, size, _MADV_COLLAPSE) != 0:
         number = ctypes.get_errno()
         unmap(address, size)
-        why = "Linux older than 6.1" if number == errno.EINVAL else os.strerror(number)
+        why = os.strerror(number)
+        if number == errno.EINVAL:
+            why = "Linux before 6.1, or without transparent hugepages"
         refusals.append(f"collapsing into 2 MiB pages was refused ({why})")
         return False
     huge = huge_mapped(address)

@@ -124,6 +124,17 @@ def test_memory_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
             allocate("splitplane-test", 1 << 44, wish)  # type: ignore[arg-type]
 
 
+def test_a_sandbox_without_memfds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memfd_create is forbidden, the error says what was wanted, what refused it and what to do."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with pytest.raises(MachineError, match="6 MiB of shared memory refused: Operation not perm"):
+        allocate("splitplane-test", SIZE, file="layout.toml")
+
+
 def in_child(act: Callable[[], None]) -> int:
     """Runs it in a forked child; its wait status."""
     pid = os.fork()
