@@ -116,6 +116,7 @@ class Holdings:
             layout_hash=layout.digest(),
         )
         self._stack.callback(os.close, self.mesh.fd)
+        self._stack.callback(self.mesh.close)
         for number, name, cpu in layout.cores:
             config = arena_config(layout, number, self.footprints[name])
             arena = Arena.create(

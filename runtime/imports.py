@@ -152,11 +152,11 @@ def _module(name: str, directory: Path) -> Any:
         ) from None
     except ActorError:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise ActorError(_import_problem(error)) from None
 
 
-def _import_problem(error: Exception) -> Problem:
+def _import_problem(error: BaseException) -> Problem:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
