@@ -1,0 +1,132 @@
+"""Actors for the tests of messages: a data actor that tells numbers and checks those it is told, and a control actor that
+writes down what comes.
+"""
+
+from splitplane import (
+    Connection,
+    ControlActor,
+    DataActor,
+    Message,
+    Request,
+    Sender,
+    State,
+    View,
+    on,
+)
+from splitplane.types import u32, u64
+
+
+class Tally(State):
+    told: u64
+    refused: u64
+    got: u64
+    last: u64
+    disordered: u64
+
+
+class Number(Message):
+    value: u64
+
+
+class Long(Message):
+    """Three cells of a ring."""
+
+    value: u64
+    b: u64
+    c: u64
+    d: u64
+    e: u64
+    f: u64
+    g: u64
+    h: u64
+    i: u64
+    j: u64
+    k: u64
+    p: u64
+    m: u64
+    n: u64
+    o: u64
+
+
+class Burst(Message):
+    """Tell so many numbers."""
+
+    count: u32
+    long: u32
+
+
+class GetTally(Request[Tally]):
+    pass
+
+
+class Divide(Request[Tally]):
+    by: u32
+
+
+class Talker(DataActor):
+    core: Tally
+
+    def on_data(self, connection: Connection[State], data: View) -> int:
+        return len(data)
+
+    @on(Burst)
+    def burst(self, message: Burst) -> None:
+        for _ in range(message.count):
+            if message.long:
+                v = self.core.told
+                went = self.tell(
+                    Long(
+                        value=v,
+                        b=v,
+                        c=v,
+                        d=v,
+                        e=v,
+                        f=v,
+                        g=v,
+                        h=v,
+                        i=v,
+                        j=v,
+                        k=v,
+                        p=v,
+                        m=v,
+                        n=v,
+                        o=v,
+                    )
+                )
+            else:
+                went = self.tell(Number(value=self.core.told))
+            if went:
+                self.core.told += 1
+            else:
+                self.core.refused += 1
+
+    @on(Number)
+    def number(self, message: Number) -> None:
+        self.core.got += 1
+        if message.value <= self.core.last:
+            self.core.disordered += 1
+        self.core.last = message.value
+
+    @on(GetTally)
+    def tally(self, message: GetTally) -> Tally:
+        return self.core
+
+    @on(Divide)
+    def divide(self, message: Divide) -> Tally:
+        self.core.refused = self.core.told // message.by  # fails
+        return self.core
+
+
+class Clerk(ControlActor):
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    @on(Number)
+    async def number(self, message: Number, sender: Sender) -> None:
+        self.numbers.append(message.value)
+
+    @on(Long)
+    async def long(self, message: Long, sender: Sender) -> None:
+        v = message.value
+        whole = Long(value=v, b=v, c=v, d=v, e=v, f=v, g=v, h=v, i=v, j=v, k=v, p=v, m=v, n=v, o=v)
+        self.numbers.append(v if message == whole else -1)
