@@ -43,7 +43,8 @@ static void settle(struct core *core, uint32_t index) {
     if ((record->flags & (FLAG_PAUSED | FLAG_WRITABLE_WANTED)) && !(record->flags & FLAG_AGAIN) &&
         stream_queued(core, index) == 0) {
         again_add(core, index);
-        relief_want(core);
+        if (stream_room(core, index) < actor->reply_reserve)
+            relief_want(core);
     }
     if (record->flags & WAITING)
         return;
