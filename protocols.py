@@ -31,6 +31,7 @@ __all__ = [
     "Line",
     "parse_head",
     "refuse",
+    "respond",
     "split_line",
     "split_prefixed",
     "table",
@@ -249,28 +250,52 @@ def has_word(value: View, word: bytes) -> bool:
     return False
 
 
-def refuse(connection: Connection[Any], status: int) -> None:
-    """Answers `status` (one of parse_head's, or 404, 405, 413) without a body, and closes."""
-    if status == 404:
-        connection.send(b"HTTP/1.1 404 Not Found\r\n")
-    elif status == 405:
-        connection.send(b"HTTP/1.1 405 Method Not Allowed\r\n")
-    elif status == 413:
-        connection.send(b"HTTP/1.1 413 Content Too Large\r\n")
-    elif status == 414:
-        connection.send(b"HTTP/1.1 414 URI Too Long\r\n")
-    elif status == 417:
-        connection.send(b"HTTP/1.1 417 Expectation Failed\r\n")
-    elif status == 431:
-        connection.send(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
-    elif status == 501:
-        connection.send(b"HTTP/1.1 501 Not Implemented\r\n")
-    elif status == 505:
-        connection.send(b"HTTP/1.1 505 HTTP Version Not Supported\r\n")
+def respond(connection: Connection[Any], head: Head, status: int, body: View | bytes) -> None:
+    """Answers the request with `status` and `body`, says whether the connection stays open, and closes it if not."""
+    send_status(connection, status)
+    connection.send_int(len(body))
+    if not head.keep_alive:
+        connection.send(b"\r\nConnection: close\r\n\r\n", body)
+        connection.close()
+    elif head.version == 0:
+        connection.send(b"\r\nConnection: keep-alive\r\n\r\n", body)
     else:
-        connection.send(b"HTTP/1.1 400 Bad Request\r\n")
-    connection.send(b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        connection.send(b"\r\n\r\n", body)
+
+
+def refuse(connection: Connection[Any], status: int) -> None:
+    """Answers with `status`, one of parse_head's or your own, without a body, and closes."""
+    send_status(connection, status)
+    connection.send(b"0\r\nConnection: close\r\n\r\n")
     connection.close()
+
+
+def send_status(connection: Connection[Any], status: int) -> None:
+    """The status line (RFC 9110 section 15), and Content-Length up to its value; 500 for a status not listed here."""
+    if status == 200:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: ")
+    elif status == 400:
+        connection.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: ")
+    elif status == 404:
+        connection.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: ")
+    elif status == 405:
+        connection.send(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: ")
+    elif status == 413:
+        connection.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: ")
+    elif status == 414:
+        connection.send(b"HTTP/1.1 414 URI Too Long\r\nContent-Length: ")
+    elif status == 417:
+        connection.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: ")
+    elif status == 431:
+        connection.send(b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: ")
+    elif status == 501:
+        connection.send(b"HTTP/1.1 501 Not Implemented\r\nContent-Length: ")
+    elif status == 503:
+        connection.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: ")
+    elif status == 505:
+        connection.send(b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Length: ")
+    else:
+        connection.send(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: ")
 
 
 def split_line(data: View, limit: int = HEAD_MAX) -> Line:

@@ -58,7 +58,7 @@ class Run:
     """What happened to one peer: what `split_everywhere` compares."""
 
     received: bytes
-    state: str
+    status: str
     reason: CloseReason | None
 
 

@@ -1,7 +1,7 @@
 """HTTP/1.1: GET / says hello, POST /echo gives the body back, the rest is 404; a control actor prints the count."""
 
 from splitplane import Config, Connection, ControlActor, DataActor, Message, Sender, State, View, on
-from splitplane.protocols import OK, WAIT, parse_head, refuse
+from splitplane.protocols import OK, WAIT, parse_head, refuse, respond
 from splitplane.types import u32, u64
 
 
@@ -36,15 +36,11 @@ class Hello(DataActor):
             connection.need(end)
             return 0
         if head.target == b"/" and head.method == b"GET":
-            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n")
+            respond(connection, head, 200, b"hello\n")
         elif head.target == b"/echo" and head.method == b"POST":
-            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: ")
-            connection.send_int(head.body)
-            connection.send(b"\r\n\r\n", data[head.length : end])
+            respond(connection, head, 200, data[head.length : end])
         else:
-            connection.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-        if not head.keep_alive:
-            connection.close()
+            respond(connection, head, 404, b"")
         self.core.served += 1
         if self.core.served % self.config.report_every == 0:
             self.tell(Served(requests=self.core.served))
