@@ -95,6 +95,19 @@ class Steering:
         """From now on frames are steered. Raises OSError: EBUSY (the interface has another XDP program)."""
         check(lib.steer_attach(self._steer, interface), "attaching the steering program")
 
+    def prove(
+        self, interface: int, queue: int, descriptor: int, address: int, frame: bytes
+    ) -> bool:
+        """Lets a frame that is ours enter on a queue, and looks whether it comes out of its socket within a second.
+
+        `address`: of the queue's region in this process; no worker may run yet. Raises OSError when Linux is too old
+        to try (EINVAL, EOPNOTSUPP).
+        """
+        error = lib.xdp_inject(self._steer.program, interface, queue, frame, len(frame))
+        check(error, f"a live frame on queue {queue}")
+        region = ffi.cast("void *", address)
+        return bool(check(lib.xdp_expect(descriptor, region, frame, len(frame), 1000), "self-test"))
+
     def close(self) -> None:
         """Closes this process's descriptors."""
         lib.steer_close(self._steer)
@@ -121,6 +134,28 @@ def open_queue(interface: int, queue: int, frames: int, address: int) -> tuple[i
         made = lib.xdp_socket(order)
     descriptor = check(made, f"AF_XDP socket on queue {queue}")
     return descriptor, lib.xdp_is_zero_copy(descriptor) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCount:
+    """Where a queue's frames are: in the four rings, in the worker's hands, in the kernel's, twice, in no place."""
+
+    frames: int
+    fill: int
+    receive: int
+    send: int
+    completion: int
+    owned: int
+    kernel: int
+    twice: int
+    lost: int
+
+
+def audit(descriptor: int, address: int) -> FrameCount:
+    """Counts the frames of the queue whose region lies at `address` here; right while nothing moves. Raises OSError."""
+    count = ffi.new("struct xdp_count *")
+    check(lib.xdp_audit(descriptor, ffi.cast("void *", address), count), "audit")
+    return FrameCount(*(int(getattr(count, name)) for name in FrameCount.__slots__))
 
 
 class Afxdp:

@@ -5,8 +5,10 @@ Held by the controller and the launcher; frames go to Linux again when the last 
 
 import errno
 import os
+import socket
+import struct
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from ..nic.afxdp import QueueOrder, Steering, frames_of, open_queue, placeholders, section_bytes
 from ..nic.interface import Interface, read_interface
@@ -32,6 +34,7 @@ class Front:
         self._group = layout.group[group]
         self._key = f"nic.{self._group.nic}.interface"
         self._nic = layout.nic[self._group.nic]
+        self._arenas = arenas
         self._stack = ExitStack()
         try:
             self.interface = self._find()
@@ -143,6 +146,20 @@ class Front:
             self.steering.attach(self.interface.index)
         except OSError as error:
             raise self._denied(error) from None
+        self._prove(self.orders[0][0], self._arenas[0])  # Linux lets live frames enter at queue 0 only
+
+    def _prove(self, queue: QueueOrder, arena: Arena) -> None:
+        """A live frame through the queue, or the reason why there is none."""
+        frame = probe(self.interface.mac, self.local_address, self._group.listen[0].port_number)
+        address = arena.address + queue.offset
+        with suppress(OSError):  # a Linux before 5.18 can't try: the queue stands as it is
+            if not self.steering.prove(
+                self.interface.index, queue.number, queue.descriptor, address, frame
+            ):
+                raise self._problem(
+                    f"queue {queue.number} was opened and receives nothing",
+                    f"see `ip -d link show {self.interface.name}` and `ethtool -l {self.interface.name}`",
+                )
 
     def _port(self, number: int, port: int) -> None:
         try:
@@ -178,3 +195,12 @@ class Front:
             return self._problem(f"AF_XDP is not permitted: {error}", remedy)
         remedy = 'driver = "kernel" serves the same actors through Linux\'s own sockets'
         return self._problem(f"AF_XDP can't be had: {error}", remedy)
+
+
+def probe(mac: bytes, address: str, port: int) -> bytes:
+    """A frame that steering must take: 60 bytes, from an address of documentation (RFC 5737), its checksums wrong."""
+    ethernet = mac + bytes.fromhex("020000000001") + b"\x08\x00"
+    source, destination = socket.inet_aton("192.0.2.1"), socket.inet_aton(address)
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 46, 0, 0, 64, 6, 0, source, destination)
+    tcp = struct.pack("!HHIIBBHHH6s", 9, port, 0, 0, 0x50, 0x10, 0, 0, 0, b"probe!")
+    return ethernet + ip + tcp
