@@ -1,0 +1,237 @@
+"""Real kernel clients across a veth, served by our TCP over AF_XDP, beside everything Linux serves there itself."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from processes import TOOLS, Command, command, eventually, free_cpu
+from wires import OURS, Client, ip, veth
+
+PORT = 8080
+FRONT = "splitfront"
+
+
+def toml(*, actor: str = "survivors:Echo", more: str = "", cpus: str = "") -> str:
+    """One group over the interface."""
+    return f"""
+name = "tested"
+[supervision]
+restarts = 100000
+drain_seconds = 1.0
+stall_milliseconds = 200
+[nic.front]
+driver = "afxdp"
+interface = "{FRONT}"
+{more}
+[group.web]
+cpus = [{cpus or free_cpu()}]
+nic = "front"
+connections = 20000
+[[group.web.listen]]
+port = "tcp:{PORT}"
+actor = "{actor}"
+"""
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """A client behind one queue."""
+    with veth(FRONT) as made:
+        yield made
+
+
+@contextmanager
+def serving(tmp_path: Path, text: str) -> Iterator[Command]:
+    """The layout, running."""
+    for module in TOOLS.glob("survivors.py"):
+        (tmp_path / module.name).write_text(module.read_text())
+    path = tmp_path / "layout.toml"
+    path.write_text(text)
+    with command(path) as running:
+        running.seen("running")
+        yield running
+
+
+def program() -> bool:
+    """Whether an XDP program is on the interface."""
+    return "prog/xdp" in ip("-d", "link", "show", FRONT)
+
+
+ECHO = """
+import hashlib, socket, sys, threading
+size, seed = int(sys.argv[1]), int(sys.argv[2])
+import random
+data = random.Random(seed).randbytes(1 << 20)
+stream = socket.create_connection(("10.77.0.1", 8080), timeout=30)
+sent = hashlib.sha256()
+def feed():
+    left = size
+    while left:
+        piece = data[:left]
+        stream.sendall(piece); sent.update(piece); left -= len(piece)
+    stream.shutdown(socket.SHUT_WR)
+thread = threading.Thread(target=feed); thread.start()
+got, length = hashlib.sha256(), 0
+while piece := stream.recv(1 << 16):
+    got.update(piece); length += len(piece)
+thread.join()
+assert length == size and got.digest() == sent.digest(), (length, size)
+print("same")
+"""
+
+
+def echo(client: Client, size: int, seed: int = 1) -> str:
+    """Sends `size` bytes to the echo actor from a kernel socket and compares what comes back."""
+    return client.run("python3", "-c", ECHO, str(size), str(seed), seconds=120)
+
+
+def test_hundred_megabytes_each_way(client: Client, tmp_path: Path) -> None:
+    """100 MB from a kernel client and back have the same SHA-256, and no frame of the queue is lost on the way."""
+    with serving(tmp_path, toml()) as running:
+        assert echo(client, 100_000_000) == "same\n"
+        assert program()
+        assert running.end() == 0
+    assert not program()
+
+
+def test_linux_keeps_its_own(client: Client, tmp_path: Path) -> None:
+    """On the shared address ping is answered by Linux, and its TCP and UDP services go on beside ours."""
+    with socket.socket() as listener, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        listener.bind((OURS, 2222))
+        listener.listen()
+        datagrams.bind((OURS, 5353))
+        datagrams.settimeout(10)
+        with serving(tmp_path, toml()):
+            tell = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'hi', ('{OURS}', 5353))"
+            client.run("python3", "-c", tell)
+            assert datagrams.recv(10) == b"hi"
+            ask = f"import socket; print(socket.create_connection(('{OURS}', 2222), 10).recv(9))"
+            answer = threading.Thread(target=lambda: listener.accept()[0].send(b"from linux"[:9]))
+            answer.start()
+            assert "from linu" in client.run("python3", "-c", ask)
+            answer.join()
+            client.run("ping", "-c", "3", "-i", "0.2", OURS)
+            assert echo(client, 10_000) == "same\n"
+
+
+def test_the_port_is_reserved(client: Client, tmp_path: Path) -> None:
+    """While we serve a port no program of Linux can take it, and Linux itself has no listener there."""
+    with serving(tmp_path, toml()):
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((OURS, PORT))
+        listeners = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True)
+        assert f":{PORT}" not in listeners.stdout
+        assert echo(client, 1000) == "same\n"
+
+
+def test_transfers_survive_kills(client: Client, tmp_path: Path) -> None:
+    """kill -9 of the worker again and again under a transfer: the same connection goes on and every byte is right."""
+    with serving(tmp_path, toml()) as running:
+        said: list[str] = []
+        transfer = threading.Thread(target=lambda: said.append(echo(client, 60_000_000)))
+        transfer.start()
+        kills = 0
+        while transfer.is_alive() and kills < 20:
+            time.sleep(0.05)
+            with suppress(ProcessLookupError):
+                os.kill(running.worker(), signal.SIGKILL)
+                kills += 1
+                running.seen("worker_replaced", kills)
+        transfer.join()
+        caught = [one for one in running.events if one["event"] == "worker_lost" and one["record"]]
+        assert said == ["same\n"] or caught, running.events
+        assert kills >= 3
+
+
+def test_nothing_stays_after_a_kill_of_the_controller(client: Client, tmp_path: Path) -> None:
+    """kill -9 of the controller detaches everything within a second: frames are Linux's again."""
+    with serving(tmp_path, toml()) as running:
+        assert program()
+        os.kill(running.pid, signal.SIGKILL)
+        assert eventually(lambda: not program(), 2)
+        client.run("ping", "-c", "1", OURS)
+
+
+def test_several_queues_on_one_core(tmp_path: Path) -> None:
+    """Four queues of one interface are served by one core, whichever of them a flow arrives at."""
+    with veth(FRONT, queues=4) as client, serving(tmp_path, toml()):
+        for seed in range(8):
+            assert echo(client, 200_000, seed) == "same\n"
+
+
+def test_own_address(client: Client, tmp_path: Path) -> None:
+    """With an address of our own we answer ARP and echo for it, and Linux keeps the other one."""
+    own = toml(more='address = "10.77.0.9/24"')
+    with serving(tmp_path, own):
+        client.run("ping", "-c", "2", "-i", "0.2", "10.77.0.9")
+        client.run("ping", "-c", "1", OURS)
+        fetch = "import socket; s = socket.create_connection(('10.77.0.9', 8080), 10); s.send(b'x'); print(s.recv(1))"
+        assert "b'x'" in client.run("python3", "-c", fetch)
+
+
+def refused(tmp_path: Path, text: str, *prefix: str) -> str:
+    """What `run` says when it refuses the layout."""
+    path = tmp_path / "layout.toml"
+    path.write_text(text)
+    (tmp_path / "survivors.py").write_text((TOOLS / "survivors.py").read_text())
+    words = [*prefix, sys.executable, "-m", "splitplane", "run", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    return done.stderr
+
+
+def test_missing_interface(tmp_path: Path) -> None:
+    """An interface that isn't there is refused by its name."""
+    said = refused(tmp_path, toml())
+    assert f'nic.front.interface = "{FRONT}": this machine has no such interface' in said
+
+
+def test_interface_down(client: Client, tmp_path: Path) -> None:
+    """An interface that is down is refused with the command that brings it up."""
+    ip("link", "set", FRONT, "down")
+    assert f"ip link set {FRONT} up" in refused(tmp_path, toml())
+
+
+def test_jumbo_frames(client: Client, tmp_path: Path) -> None:
+    """An MTU larger than a frame's slot is refused."""
+    ip("link", "set", FRONT, "mtu", "9000")
+    assert f"ip link set {FRONT} mtu 1500" in refused(tmp_path, toml())
+
+
+def test_no_address(client: Client, tmp_path: Path) -> None:
+    """A shared address needs one on the interface."""
+    ip("address", "flush", "dev", FRONT)
+    assert "no IPv4 address to share" in refused(tmp_path, toml())
+
+
+def test_port_of_linux(client: Client, tmp_path: Path) -> None:
+    """A port at which Linux listens on that address is refused."""
+    with socket.socket() as listener:
+        listener.bind((OURS, PORT))
+        listener.listen()
+        assert "Linux holds that port" in refused(tmp_path, toml())
+
+
+def test_two_runtimes(client: Client, tmp_path: Path) -> None:
+    """A second runtime on the interface is refused; the first goes on."""
+    with serving(tmp_path, toml()):
+        folder = tmp_path / "second"
+        folder.mkdir()
+        other = toml().replace('"tested"', '"second"')
+        assert "is attached to it already" in refused(folder, other)
+        assert echo(client, 1000) == "same\n"
+
+
+def test_without_rights(client: Client, tmp_path: Path) -> None:
+    """Without CAP_NET_RAW and CAP_BPF the refusal says which rights are wanted, and the driver that needs none."""
+    tmp_path.chmod(0o755)
+    said = refused(tmp_path, toml(), "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--")
+    assert 'driver = "kernel"' in said
