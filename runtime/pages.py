@@ -192,15 +192,18 @@ def _overcommit(wanted: int, refusals: list[str]) -> Iterator[bool]:
             (_number(POOL / "free_hugepages") or 0) - (_number(POOL / "resv_hugepages") or 0), 0
         )
         limit = _number(OVERCOMMIT) or 0
-        room = max(limit - (_number(POOL / "surplus_hugepages") or 0), 0)
-        missing = wanted - free - room
-        if missing <= 0:
+        surplus = (
+            _number(POOL / "surplus_hugepages") or 0
+        )  # may exceed the limit: it went back after they were made
+        room = max(limit - surplus, 0)
+        raised = surplus + wanted - free
+        if raised <= limit or wanted <= free:
             yield True
             return
         if lock is None:
             refusals.append(
                 f"{wanted} pages of 2 MiB wanted, {free} free, {room} more on demand, and this user may not "
-                f"raise that: sysctl vm.nr_overcommit_hugepages={limit + missing}"
+                f"raise that: sysctl vm.nr_overcommit_hugepages={raised}"
             )
             yield False
             return
@@ -209,7 +212,7 @@ def _overcommit(wanted: int, refusals: list[str]) -> Iterator[bool]:
             refusals.append(f"{wanted - free} pages of 2 MiB to make, {mib(available)} available")
             yield False
             return
-        OVERCOMMIT.write_text(str(limit + missing))
+        OVERCOMMIT.write_text(str(raised))
         try:
             yield True
         finally:

@@ -115,6 +115,11 @@ def test_the_limit_is_what_it_was(had: Callable[..., Pages]) -> None:
     assert (number(pages.OVERCOMMIT) if pages.OVERCOMMIT.exists() else 0) == before
 
 
+def test_a_second_core_stands_no_lower(had: Callable[..., Pages]) -> None:
+    """One allocation after another gets the same rung: pages made under a limit that went back don't count against it."""
+    assert len({had(SIZE).rung for _ in range(4)}) == 1
+
+
 def test_memory_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than the machine has is refused with both figures, before the kernel would kill somebody for it."""
     for wish in ("auto", "require", "off"):
