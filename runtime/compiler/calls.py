@@ -18,7 +18,8 @@ from ..message import Message
 from ..shape import Field, Row, Shape, shape_of
 from ..types import Array, Integer, below
 from . import actor, connection, integers, records, view, writer
-from .expressions import ROW_METHODS, Expressions, Value, is_number, member_of_actor
+from .attributes import ROW_METHODS, Attributes, member_of_actor
+from .expressions import Value, is_number
 from .names import Static, frozen, member, near
 from .source import Refusal
 from .types import (
@@ -60,7 +61,7 @@ REFUSED_CALLS = {
 }
 
 
-class Calls(Expressions):
+class Calls(Attributes):
     """Translates calls."""
 
     schema: Any

@@ -89,6 +89,18 @@ class Views(DataActor):
             connection.send(b"short ")
         connection.send_int(len(line))
         connection.send(b" ", line[-3:], b" ", line[1:-1], b"\n")
+        self.numbers(connection, line)
+        self.tests(connection, line, data)
+        pair = split(line, line.find(b":"))
+        connection.send_int(pair.first)
+        number, rest = split(line, 1)
+        connection.send(rest, b"|")
+        connection.send_int(number)
+        connection.send(b"\n")
+        return end + 1
+
+    def numbers(self, connection: Connection[Session], line: View) -> None:
+        """What the line's methods count."""
         connection.send_int(line.find(b"a"))
         connection.send(b",")
         connection.send_int(line.find(b"a", 2))
@@ -102,6 +114,9 @@ class Views(DataActor):
         connection.send_int(line.hash())
         connection.send(b",")
         connection.send_int(line.span(ALLOWED))
+
+    def tests(self, connection: Connection[Session], line: View, data: View) -> None:
+        """What the line is."""
         if line == b"same":
             connection.send(b" same")
         if line != b"same":
@@ -114,13 +129,6 @@ class Views(DataActor):
             connection.send(b" verb")
         if line[:1] == data[:1] and b"const"[1] == 111:
             connection.send(b" first")
-        pair = split(line, line.find(b":"))
-        connection.send_int(pair.first)
-        number, rest = split(line, 1)
-        connection.send(rest, b"|")
-        connection.send_int(number)
-        connection.send(b"\n")
-        return end + 1
 
 
 class Numbers(DataActor):
@@ -142,6 +150,16 @@ class Numbers(DataActor):
         state.big += state.byte
         state.count -= 1
         state.signed *= 3
+        self.fields(connection)
+        self.sums(connection, left, right)
+        self.choices(connection, data, left, right)
+        self.loops(connection, data)
+        self.say(connection, 0xFFFFFFFFFFFFFFFF + 1)
+        return 24
+
+    def fields(self, connection: Connection[Session]) -> None:
+        """All fields."""
+        state = connection.state
         self.say(connection, state.byte)
         self.say(connection, state.word)
         self.say(connection, state.count)
@@ -149,11 +167,20 @@ class Numbers(DataActor):
         self.say(connection, state.small)
         self.say(connection, state.short)
         self.say(connection, state.signed)
+
+    def sums(self, connection: Connection[Session], left: int, right: int) -> None:
+        """All operators."""
         self.say(connection, left // (right | 1))
         self.say(connection, left % (right | 1))
         self.say(connection, left << (right & 127))
         self.say(connection, left >> (right & 127))
         self.say(connection, -left + ~right)
+        quotient, rest = divmod(left, 1000)
+        self.say(connection, quotient)
+        self.say(connection, rest)
+
+    def choices(self, connection: Connection[Session], data: View, left: int, right: int) -> None:
+        """Functions, tables, reads at offsets."""
         self.say(connection, abs(left))
         self.say(connection, min(left, right, 5))
         self.say(connection, max(left, right))
@@ -161,13 +188,13 @@ class Numbers(DataActor):
         self.say(connection, int(left < right <= LIMIT))
         self.say(connection, halve(left))
         self.say(connection, halve(by=7, value=left))
-        quotient, rest = divmod(left, 1000)
-        self.say(connection, quotient)
-        self.say(connection, rest)
         self.say(connection, POWERS[data[16] & 3])
         self.say(connection, data.u16be(1) + data.u16le(2) + data.u32be(3) + data.u32le(4))
         self.say(connection, data.u64be(5) + data.u8(23) + data[-1] + data[-24])
         self.say(connection, left if left > right else right)
+
+    def loops(self, connection: Connection[Session], data: View) -> None:
+        """All kinds of loops."""
         total = 0
         for index in range(len(data) - 1, 0, -2):
             if data[index] == 7:
@@ -180,8 +207,6 @@ class Numbers(DataActor):
         while total > 1000:
             total //= 3
         self.say(connection, total)
-        self.say(connection, 0xFFFFFFFFFFFFFFFF + 1)
-        return 24
 
     def say(self, connection: Connection[Session], number: int) -> None:
         """One number in decimal."""
