@@ -3,7 +3,8 @@
  *   * n              send n times 256 'x'                                    @ n              set a timer of n ms
  *   . close          x abort          ! fail          ~ claim a byte too many          - claim -1 bytes
  *   ? wait for ever  > n payload[n]   tell message type 7                    w               send 1 MB, or ask for
- *   on_writable, which sends "W"      any other byte: skipped */
+ *   on_writable, which sends "W"      any other byte: skipped
+ *   ^ handle[8] b    send byte b to that connection, or "?" here if it is gone; b = '.' closes it, 'x' aborts it */
 #include "handlers.h"
 
 #include <string.h>
@@ -113,8 +114,28 @@ static int64_t command(struct call *call) {
     return 1;
 }
 
+static int64_t command_other(struct call *call) {
+    int64_t handle;
+    if (call->length < 10)
+        return 1;
+    call->result = 10;
+    memcpy(&handle, call->data + 1, 8);
+    struct record *other = api.connection(call, handle);
+    if (!other)
+        return api.send(call, call->record, (const uint8_t *)"?", 1);
+    if (call->data[9] == '.')
+        api.close(call, other);
+    else if (call->data[9] == 'x')
+        api.abort(call, other);
+    else
+        api.send(call, other, call->data + 9, 1);
+    return 1;
+}
+
 static int64_t command_long(struct call *call) {
     const uint8_t *data = call->data;
+    if (data[0] == '^')
+        return command_other(call);
     if (call->length < 2)
         return 1;
     if (data[0] == '*' || data[0] == '@') {
@@ -138,7 +159,7 @@ static int64_t command_long(struct call *call) {
 
 void script_data(struct call *call) {
     begin(call, ON_DATA);
-    int long_command = memchr("=#*@>", call->data[0], 5) != NULL;
+    int long_command = memchr("=#*@>^", call->data[0], 6) != NULL;
     int64_t ok = long_command ? command_long(call) : command(call);
     running--;
     call->ok = ok;

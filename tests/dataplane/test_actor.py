@@ -431,3 +431,54 @@ def test_a_shortage_among_the_lively_resets_nobody(rig: Callable[..., Any]) -> N
     bench.turn(300)
     assert one.counter("buffer_evicted") == 0
     assert sum(len(bench.received(peer)) for peer in peers[:4]) == 4 * 255
+
+
+def handle_of(bench: Bench, peer: int) -> bytes:
+    record = bench.lib.bench_record(bench.core, peer)
+    return int(bench.lib.record_handle(bench.core, record)).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("command", [b"a", b".", b"x"])
+def test_another_connection_is_reached_by_its_handle(
+    rig: Callable[..., Any], command: bytes
+) -> None:
+    """send, close and abort work on another connection of the core; once it is gone its handle finds nothing."""
+    one = rig()
+    one.actor()
+    bench = Bench(one)
+    first, second = bench.connect(), bench.connect()
+    handle = handle_of(bench, second)
+    bench.send(first, b"^" + handle + command)
+    bench.turn(3)
+    assert bench.received(first) == b""
+    assert bench.received(second) == (b"a" if command == b"a" else b"")
+    reasons = {
+        b"a": [],
+        b".": [one.lib.CLOSE_LOCAL],
+        b"x": [one.lib.CLOSE_ABORTED],
+    }
+    assert bench.reasons() == reasons[command]
+    one.lib.bench_reset(one.core, second)
+    bench.turn(2)
+    third = bench.connect()  # the same record, another generation
+    assert one.lib.bench_record(one.core, third) == int.from_bytes(handle, "little") & 0xFFFFFF
+    bench.send(first, b"^" + handle + b"b")
+    bench.turn(3)
+    assert bench.received(first) == b"?"
+    assert bench.received(third) == b""
+
+
+def test_of_two_that_abort_each_other_the_first_wins(rig: Callable[..., Any]) -> None:
+    """A connection aborted by another in this turn runs no handler but on_close."""
+    one = rig()
+    one.actor()
+    bench = Bench(one)
+    peers = [bench.connect(), bench.connect()]
+    for peer, other in (peers, peers[::-1]):
+        bench.send(peer, b"^" + handle_of(bench, other) + b"x")
+    bench.turn(3)
+    assert bench.reasons() == [one.lib.CLOSE_ABORTED]
+    assert one.core.state.live == 1
+    bench.send(peers[0], b"^" + handle_of(bench, peers[0]) + b"x")
+    bench.turn(3)
+    bench.all_given_back()
