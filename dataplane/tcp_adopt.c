@@ -70,6 +70,9 @@ static void adopt_one(struct core *core, uint32_t index) {
         timer_set(core, index, TIMER_TRANSPORT, later(core, RTO_FIRST));
         return;
     }
+    if (record->state == STATE_ESTABLISHED && !(record->flags & FLAG_OPENED)) {
+        actor_open(core, index); /* killed between the state and on_open */
+    }
     finish_states(core, index);
     resume_sending(core, index);
     if (record->state == STATE_FIN_WAIT_2) {
