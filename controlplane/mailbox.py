@@ -12,13 +12,14 @@ from typing import Any
 
 from ..dataplane.ring import Run
 from ..runtime.actor import ControlActor, Sender
-from ..runtime.fixed import Fixed
 from ..runtime.schema import Schema
 from ..runtime.shape import shape_of
 from ..runtime.spec import Handler, spec_of
 
 ERRORS_LOGGED = 10
 """Errors of one actor that are logged in a second; the rest are counted in the next."""
+LOOKS = 16
+"""Messages between two looks at the clock."""
 SLICE = 0.002
 """Seconds that an actor may work through its mailbox before others get the event loop."""
 
@@ -105,25 +106,27 @@ class Mailbox:
 
         dtype = handler.message.dtype()
         rows = np.frombuffer(run.data, dtype) if run.length else np.zeros(run.many, dtype)
-        await self._call(handler, run.many, rows)
+        try:
+            await handler.function(self.actor, rows)
+        except Exception:
+            self.failed += run.many
+            self._log_error(handler.name)
         self._took(run.many)
 
     async def _each(self, handler: Handler, run: Run, sender: Sender) -> None:
-        cls: type[Fixed] = handler.message
-        for start in range(0, run.many * run.length or run.many, run.length or 1):
-            message = cls.from_bytes(run.data[start : start + run.length])
-            await self._call(handler, 1, message, sender)
+        attach, method, actor = handler.message.attach, handler.function, self.actor
+        data, length = run.data, run.length
+        for number in range(run.many):
+            start = number * length
+            try:  # offer has checked the length: from_bytes would again
+                await method(actor, attach(data[start : start + length]), sender)
+            except Exception:
+                self.failed += 1
+                self._log_error(handler.name)
             self._took(1)
-            if time.monotonic() >= self._slice_end:
+            if number % LOOKS == 0 and time.monotonic() >= self._slice_end:
                 await asyncio.sleep(0)
                 self._slice_end = time.monotonic() + SLICE
-
-    async def _call(self, handler: Handler, count: int, *arguments: Any) -> None:
-        try:
-            await handler.function(self.actor, *arguments)
-        except Exception:
-            self.failed += count
-            self._log_error(handler.name)
 
     def _log_error(self, handler: str) -> None:
         """Within its exception handler. A flood of errors must not become a flood of tracebacks."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,6 @@ class Poller:
     def __init__(self, rings: Sequence[Ring], *, spin: int = SPIN, sleep: int = SLEEP) -> None:
         """Starts the thread over at most 64 rings that this process consumes. Times in nanoseconds."""
         self._rings = list(rings)
-        self._pid = os.getpid()
         self._wanted: dict[int, Ring] = {}
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         made = ffi.new("struct poller **")
@@ -38,6 +38,10 @@ class Poller:
             os.close(self._descriptor)
             raise
         self._poller: Any = made[0]
+        # The thread must not outlive the rings' memory, also where nobody calls stop.
+        self._end = weakref.finalize(
+            self, _end, self._poller, self._descriptor, self._rings, self._wanted, pid=os.getpid()
+        )
 
     def fileno(self) -> int:
         """The eventfd."""
@@ -72,9 +76,11 @@ class Poller:
 
     def stop(self) -> None:
         """Ends the thread and closes the descriptor; a second call does nothing."""
-        if self._poller is None:
-            return
-        if self._pid == os.getpid():  # a forked child has no such thread
-            lib.poller_stop(self._poller)
-        self._poller = None
-        os.close(self._descriptor)
+        self._end()
+        self._poller = None  # refused by every function above
+
+
+def _end(poller: Any, descriptor: int, *_alive: object, pid: int = 0) -> None:
+    if pid == os.getpid():  # a forked child has no such thread
+        lib.poller_stop(poller)
+    os.close(descriptor)

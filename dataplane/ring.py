@@ -4,6 +4,7 @@ A Ring is one end's view. Each ring has one producer (`put…`) and one consumer
 processes; docs/message-way.md explains what either finds after the other was killed.
 """
 
+import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .native import check, ffi, lib
@@ -28,6 +29,8 @@ EVENT: int = lib.MESSAGE_EVENT
 TAG_BITS = 24
 RUN_BYTES = 256 * PAYLOAD
 
+HEADER = struct.Struct("=HHBBxxI")
+"""struct ring_message: type, length, kind, target, tag. A field as an attribute of a C struct costs 60 ns."""
 _HEADER = [("type", "u2"), ("length", "u2"), ("kind", "u1"), ("target", "u1"), ("tag", "u4")]
 
 
@@ -101,7 +104,16 @@ class Batch:
 class Ring:
     """One ring over a writable buffer. `pointer` is the struct ring for C; the buffer stays alive with it."""
 
-    __slots__ = ("_buffer", "_header", "_payload", "_payload_view", "_run", "_run_view", "pointer")
+    __slots__ = (
+        "_buffer",
+        "_header",
+        "_header_view",
+        "_payload",
+        "_payload_view",
+        "_run",
+        "_run_view",
+        "pointer",
+    )
 
     def __init__(self, buffer: Any, offset: int = 0) -> None:
         """The formatted ring at `offset` of `buffer`. ValueError if none fits there."""
@@ -111,6 +123,7 @@ class Ring:
         if len(view) < ring_bytes(0) or len(view) < ring_bytes(self.cells) or not self.cells:
             raise ValueError(f"no ring at offset {offset}: {len(view)} bytes, {self.cells} cells")
         self._header = ffi.new("struct ring_message *")
+        self._header_view = ffi.buffer(self._header)
         self._payload = ffi.new("uint8_t[]", MESSAGE_MAX)
         self._payload_view = ffi.buffer(self._payload)
         self._run: Any = None
@@ -152,14 +165,13 @@ class Ring:
 
         ValueError, or OSError (EMSGSIZE) in a small ring, when it never fits.
         """
-        header = self._header
         length = len(payload)
         if length > MESSAGE_MAX:
             raise ValueError(f"a message of {length} bytes: at most {MESSAGE_MAX}")
-        header.type, header.length, header.kind = number, length, kind
-        header.target, header.tag = target, tag
+        HEADER.pack_into(self._header_view, 0, number, length, kind, target, tag)
         data = payload if type(payload) is bytes else ffi.from_buffer(payload)
-        return bool(check(lib.ring_put(self.pointer, header, data), f"a message of {length} bytes"))
+        went = lib.ring_put(self.pointer, self._header, data)
+        return went == 1 or bool(check(went, f"a message of {length} bytes"))
 
     def put_batch(self, headers: "npt.NDArray[np.void]", rows: "npt.NDArray[Any]") -> int:
         """Puts one-cell messages with one publication; returns how many went in, from the first.
@@ -182,11 +194,10 @@ class Ring:
 
     def get(self) -> Received | None:
         """The next message, or None. It comes again after a crash unless `advance` was called since."""
-        header = self._header
-        if not lib.ring_get(self.pointer, header, self._payload):
+        if not lib.ring_get(self.pointer, self._header, self._payload):
             return None
-        payload = self._payload_view[0 : header.length]
-        return Received(header.type, header.kind, header.target, header.tag, payload)
+        number, length, kind, target, tag = HEADER.unpack_from(self._header_view)
+        return Received(number, kind, target, tag, self._payload_view[0:length])
 
     def get_batch(self, batch: Batch) -> int:
         """Fills `batch` and returns its count. A message longer than its stride ends it: `get` that one."""
@@ -200,13 +211,11 @@ class Ring:
         if self._run is None:
             self._run = ffi.new("uint8_t[]", RUN_BYTES)
             self._run_view = ffi.buffer(self._run)
-        header = self._header
-        count = lib.ring_get_run(self.pointer, header, self._run, RUN_BYTES, most)
+        count = lib.ring_get_run(self.pointer, self._header, self._run, RUN_BYTES, most)
         if not count:
             return None
-        length = header.length
-        data = self._run_view[0 : length * count]
-        return Run(header.type, header.kind, header.target, header.tag, length, count, data)
+        number, length, kind, target, tag = HEADER.unpack_from(self._header_view)
+        return Run(number, kind, target, tag, length, count, self._run_view[0 : length * count])
 
     def advance(self) -> None:
         """Gives the cells of all messages got so far back to the producer."""

@@ -218,3 +218,11 @@ def test_scribbled_cells() -> None:
             ring.advance()
         ring.adopt_producer()
         ring.adopt_consumer()
+
+
+def test_header_is_the_struct() -> None:
+    """The Struct that packs a head, NumPy's type and C agree on every field's place."""
+    values = np.zeros(1, header_dtype())
+    values[0] = (0x123, 0x456, 2, 0x99, 0xABCDEF)
+    assert rings.HEADER.pack(0x123, 0x456, 2, 0x99, 0xABCDEF) == values.tobytes()
+    assert rings.HEADER.size == values.itemsize
