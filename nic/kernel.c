@@ -152,6 +152,10 @@ static const struct transport kernel_transport = {
 /* Accepted sockets inherit these, which saves a call each. */
 static int listener_prepare(struct kernel *kernel, const struct listener *listener, uint32_t number) {
     int on = 1;
+    struct sockaddr_in local = {0};
+    socklen_t length = sizeof local;
+    getsockname(listener->descriptor, (struct sockaddr *)&local, &length);
+    kernel->local[number] = local.sin_addr.s_addr;
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (1ull << 32) | number};
     if (setsockopt(listener->descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) ||
         setsockopt(listener->descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) ||

@@ -184,9 +184,10 @@ static void socket_open(struct core *core, uint32_t index, uint32_t listener, in
                         const struct sockaddr_in *remote) {
     struct kernel *kernel = kernel_of(core);
     struct record *record = &core->records[index];
-    struct sockaddr_in local = {0};
+    struct sockaddr_in local = {.sin_addr.s_addr = kernel->local[listener]};
     socklen_t length = sizeof local;
-    getsockname(descriptor, (struct sockaddr *)&local, &length);
+    if (!kernel->local[listener])
+        getsockname(descriptor, (struct sockaddr *)&local, &length);
     record->flow.local_address = local.sin_addr.s_addr;
     record->flow.local_port = core->listeners[listener].port;
     record->flow.remote_address = remote->sin_addr.s_addr;

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <sys/epoll.h>
+#include "../dataplane/actor.h"
 
 enum {
     KERNEL_EVENTS = 32,      /* taken from epoll a turn */
@@ -28,10 +29,11 @@ struct kernel {
     struct socket *sockets;
     uint32_t *ready; /* ring of capacity + 1 record indexes: readable, but not read to the end */
     uint32_t ready_next, ready_count;
-    int waiting;           /* events that idle took already */
-    uint32_t accept_again; /* tick at which paused listeners listen again, 0 = none is paused */
-    uint32_t sweep;        /* drain: the next record to look at */
-    uint8_t *buffer;       /* KERNEL_READ bytes */
+    int waiting;                     /* events that idle took already */
+    uint32_t accept_again;           /* tick at which paused listeners listen again, 0 = none is paused */
+    uint32_t sweep;                  /* drain: the next record to look at */
+    uint8_t *buffer;                 /* KERNEL_READ bytes */
+    uint32_t local[ACTOR_LISTENERS]; /* the address a listener is bound to, network byte order, 0 = any */
     struct epoll_event events[KERNEL_EVENTS];
 };
 

@@ -328,3 +328,22 @@ def test_a_killed_worker_is_adopted(rig: Callable[..., Any]) -> None:
         assert log[-1].handler == lib.ON_START
         assert one.core.state.live == 0
         assert lib.buffer_free_bytes(one.core) == buffers
+
+
+@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
+def test_a_record_knows_both_ends(serve: Callable[..., Server], bound: str) -> None:
+    """The flow of a connection is the addresses and ports of its socket, also behind a listener of any address."""
+    server = serve(HELLO, bound=bound)
+    with server.connect() as client:
+        client.sendall(REQUEST)
+        read_exactly(client, len(ANSWER))
+        (record,) = [
+            server.core.records[index]
+            for index in range(1, server.core.state.record_fresh)
+            if server.core.records[index].state == server.lib.STATE_ESTABLISHED
+        ]
+        flow = record.flow
+        loopback = int.from_bytes(socket.inet_aton("127.0.0.1"), "little")
+        assert (flow.local_address, flow.remote_address) == (loopback, loopback)
+        assert socket.ntohs(flow.local_port) == server.port
+        assert socket.ntohs(flow.remote_port) == client.getsockname()[1]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 
-def listening(port: int = 0) -> socket.socket:
+def listening(bound: str = "127.0.0.1") -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((bound, 0))
     listener.listen(4096)
     listener.setblocking(False)
     return listener
@@ -21,9 +21,9 @@ def listening(port: int = 0) -> socket.socket:
 class Server:
     """A core that serves one actor on a port of its own until closed."""
 
-    def __init__(self, rig: Any, names: dict[str, str] | None, **limits: int) -> None:
+    def __init__(self, rig: Any, names: dict[str, str] | None, bound: str, **limits: int) -> None:
         self.rig, self.lib, self.core = rig, rig.lib, rig.core
-        self.listener = listening()
+        self.listener = listening(bound)
         self.port = self.listener.getsockname()[1]
         rig.actor(self.listener.fileno(), socket.htons(self.port), names, **limits)
         rig.attach("kernel")
@@ -57,9 +57,14 @@ def serve(rig: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
     """Starts servers; stops them afterwards."""
     servers: list[Server] = []
 
-    def start(names: dict[str, str] | None = None, limits: Any = None, **sizes: int) -> Server:
+    def start(
+        names: dict[str, str] | None = None,
+        limits: Any = None,
+        bound: str = "127.0.0.1",
+        **sizes: int,
+    ) -> Server:
         sizes = {"connections": 3000, "busy_blocks": 3000, "buffer_bytes": 64 << 20} | sizes
-        servers.append(Server(rig(**sizes), names, **(limits or {})))
+        servers.append(Server(rig(**sizes), names, bound, **(limits or {})))
         return servers[-1]
 
     yield start
