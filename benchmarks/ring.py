@@ -144,10 +144,12 @@ async def control(cpus: tuple[int, int], rounds: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"batched_per_s": [], "each_per_s": [], "wake_us": []}
     os.sched_setaffinity(0, {cpus[0]})
     async with running(service):
+        plans: list[tuple[str, Batches | Singles, int]] = [
+            ("batched_per_s", batches, BATCHED),
+            ("each_per_s", singles, EACH),
+        ]
         for _ in range(rounds):
-            for mailbox, (name, actor, many) in enumerate(
-                (("batched_per_s", batches, BATCHED), ("each_per_s", singles, EACH))
-            ):
+            for mailbox, (name, actor, many) in enumerate(plans):
                 wanted, begin = actor.seen + many, time.perf_counter()
                 pid = produce(mesh, mailbox, schema.number(Visit), many, cpus[1])
                 while actor.seen < wanted:

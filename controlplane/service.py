@@ -24,6 +24,8 @@ from .faults import FaultLog, Locate, Replayer
 from .mailbox import Mailbox
 from .peer import CorePeer, CoreSender, GroupPeer
 
+AFTER_AN_ERROR = 0.1
+"""Seconds."""
 RUNS_A_TURN = 16
 """Runs (of up to 256 messages) taken from one ring before the next ring, and the rest of asyncio, get their turn."""
 
@@ -182,10 +184,15 @@ class Service:
         if self._poller is None:
             return
         self._poller.unpark()
-        more = self._take_all()
-        for peer in self.cores:
-            if peer.waiting:
-                peer.flush()
+        try:
+            more = self._take_all()
+            for peer in self.cores:
+                if peer.waiting:
+                    peer.flush()
+        except Exception:  # a mistake of ours must not silence the control plane for good
+            self._log.exception("service_error")
+            asyncio.get_running_loop().call_later(AFTER_AN_ERROR, self._soon)
+            return
         if more or not self._poller.park():
             self._soon()
 
