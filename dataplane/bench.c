@@ -66,14 +66,17 @@ static void finish(struct core *core, uint32_t index, int reason, int state) {
     actor_pend(core, index);
 }
 
-static void deliver(struct core *core, struct peer *peer) {
+/* Returns how much it did: bytes that the actor's window keeps out are no work. */
+static uint32_t deliver(struct core *core, struct peer *peer) {
     struct record *record = &core->records[peer->index];
+    uint32_t work = 0;
     while (peer->first && record->state != STATE_CLOSED) {
         struct segment *segment = peer->first;
         uint32_t room = actor_window(core, peer->index);
         uint32_t length = segment->length < room ? segment->length : room;
         if (!length)
-            return;
+            return work;
+        work++;
         record->last_activity = core->tick;
         actor_deliver(core, peer->index, segment->data + segment->start, length);
         segment->start += length;
@@ -88,7 +91,9 @@ static void deliver(struct core *core, struct peer *peer) {
     if (peer->ending && !peer->first && !(record->flags & FLAG_FIN_RECEIVED)) {
         actor_end(core, peer->index);
         actor_pend(core, peer->index);
+        work++;
     }
+    return work;
 }
 
 static uint32_t poll(struct core *core) {
@@ -103,8 +108,7 @@ static uint32_t poll(struct core *core) {
             finish(core, peer->index, CLOSE_RESET, BENCH_GONE);
             work++;
         } else if (peer->first || (peer->ending && !(flags & FLAG_FIN_RECEIVED))) {
-            deliver(core, peer);
-            work++;
+            work += deliver(core, peer);
         }
     }
     return work;
