@@ -21,8 +21,9 @@ if TYPE_CHECKING:
         on,
     )
     from .runtime.config import Config
+    from .runtime.layout import Layout
     from .runtime.message import Message, Request
-    from .runtime.runtime import start
+    from .runtime.runtime import Runtime, start
     from .runtime.state import State
     from .runtime.view import View
 
@@ -37,8 +38,10 @@ WHERE = {
     "Connection": "runtime.actor",
     "ControlActor": "runtime.actor",
     "DataActor": "runtime.actor",
+    "Layout": "runtime.layout",
     "Message": "runtime.message",
     "Request": "runtime.message",
+    "Runtime": "runtime.runtime",
     "Sender": "runtime.actor",
     "State": "runtime.state",
     "View": "runtime.view",
@@ -53,8 +56,10 @@ __all__ = [
     "Connection",
     "ControlActor",
     "DataActor",
+    "Layout",
     "Message",
     "Request",
+    "Runtime",
     "Sender",
     "State",
     "View",

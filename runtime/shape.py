@@ -211,7 +211,7 @@ def row_of(element: Any, length: Any) -> Row:
 
 def default_of(cls: type, name: str, kind: Integer | Shape | Row) -> Any:
     """The value assigned to the field in the class body, or None."""
-    from .field import Reader
+    from .field import Reader, put
 
     for base in cls.__mro__:
         if name not in base.__dict__:
@@ -224,8 +224,11 @@ def default_of(cls: type, name: str, kind: Integer | Shape | Row) -> Any:
         return None
     if not cls.__defaults_allowed__:  # type: ignore[attr-defined]
         raise RefusedError("a state starts as zeros", "set it in on_open or on_start", value)
-    if isinstance(kind, Integer) and (
-        not isinstance(value, int) or not kind.low <= value <= kind.high
-    ):
-        raise RefusedError(f"{kind} holds {kind.low} to {kind.high}", "", value)
+    if isinstance(kind, Row):
+        raw = value._source if isinstance(value, Array) else value
+        value = raw if isinstance(raw, bytes) else tuple(raw)
+    try:
+        put(kind, bytearray(kind.size), 0, value, False)
+    except (TypeError, ValueError, IndexError) as error:
+        raise RefusedError(str(error), "", value) from None
     return value
