@@ -93,15 +93,18 @@ static void adopt_arena(struct core *core) {
 
 int core_open(void *base, const struct core_config *config, int adopt, struct core **result) {
     const struct arena_header *header = base;
-    struct core *core = malloc(sizeof *core);
+    uint64_t bytes = header->bytes > ARENA_HEADER_BYTES ? header->bytes : ARENA_HEADER_BYTES;
+    int error = arena_check(base, bytes, header->layout_hash);
+    if (error)
+        return error;
+    /* Not malloc: with the memset that would become calloc, whose pages exist only once written. */
+    struct core *core = aligned_alloc(64, (sizeof *core + 63) / 64 * 64);
     if (!core)
         return -ENOMEM;
     memset(core, 0, sizeof *core);
     point_into(core, base);
     core->config = *config;
-    int error = arena_check(base, header->bytes, header->layout_hash);
-    if (!error)
-        error = settle_hash(core, adopt);
+    error = settle_hash(core, adopt);
     if (!error)
         error = allocate_lists(core);
     if (error) {
