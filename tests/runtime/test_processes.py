@@ -1,5 +1,6 @@
 """Who dies with whom: after any kill nothing of a runtime is left within a second."""
 
+import asyncio
 import os
 import random
 import signal
@@ -12,7 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, children, command, eventually, is_alive, toml
+from processes import TOOLS, Echoes, children, command, eventually, is_alive, layout, toml
+from splitplane.dataplane.peer import Peer
+from splitplane.nic.memory import Wire
+from splitplane.runtime.runtime import Runtime
 from splitplane.runtime.system import process_status
 
 SURPLUS = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/surplus_hugepages")
@@ -195,22 +199,46 @@ def test_what_ps_and_proc_show(path: Path) -> None:
         assert memories == ["/memfd:splitplane-core-0", "/memfd:splitplane-mesh"]
 
 
-def test_memory_driver_makes_no_system_call(tmp_path: Path) -> None:
-    """A worker over a memory wire with idle = "spin" makes no system call at all: strace sees none in half a second."""
-    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
-    path = tmp_path / "layout.toml"
-    path.write_text(
-        toml(7, driver="memory").replace('nic = "front"', 'nic = "front"\nidle = "spin"')
+def traced(worker: int, out: Path, during: Callable[[], object]) -> list[str]:
+    """The system calls that strace saw the worker make meanwhile."""
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-o", str(out), "-p", str(worker)], stderr=subprocess.PIPE, text=True
     )
-    with command(path) as run:
-        worker = run.seen("started")[0]["pid"]
-        run.seen("running")
-        before = process_status(worker)
-        out = tmp_path / "strace"
-        tracer = subprocess.Popen(["strace", "-f", "-o", str(out), "-p", str(worker)])
-        time.sleep(0.7)
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait(20)
-        lines = [line for line in out.read_text().splitlines() if "(" in line]
-        assert lines == []
-        assert before == process_status(worker)
+    assert tracer.stderr is not None
+    said = tracer.stderr.readline()
+    assert "attached" in said, said
+    during()
+    tracer.send_signal(signal.SIGINT)
+    tracer.communicate(timeout=20)
+    return [line for line in out.read_text().splitlines() if "(" in line]
+
+
+def test_loop_over_memory_makes_no_system_call(tmp_path: Path) -> None:
+    """strace of a worker over a memory wire with idle = "spin" sees no system call, neither while it has nothing to do
+    nor while connections open, echo and close."""
+
+    async def scenario() -> None:
+        text = layout().model_dump()
+        text["group"]["web"]["idle"] = "spin"
+        spinning = type(layout()).model_validate(text).located(TOOLS, "layout.toml")
+        async with Runtime(spinning) as runtime:
+            worker = runtime.workers[0].pid
+            with Wire(runtime.wire(0), 1) as wire, Peer(wire) as peer:
+                peer.start()
+
+                def busy() -> None:
+                    echoes = Echoes(peer, 16, random.Random(17))
+                    for _ in range(100):
+                        echoes.feed()
+                    assert echoes.settle()
+                    assert echoes.wrong() == []
+                    for one in echoes.connections:
+                        one.close()
+                    assert peer.until(lambda: all(one.closed for one in echoes.connections), 20)
+
+                assert traced(worker, tmp_path / "idle", lambda: time.sleep(0.5)) == []
+                assert traced(worker, tmp_path / "busy", busy) == []
+            assert runtime.workers[0].pid == worker
+            assert runtime.counters(0)["closed"] == 16
+
+    asyncio.run(scenario())
