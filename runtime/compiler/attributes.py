@@ -8,6 +8,7 @@ from typing import Any
 
 from numba.core import types as numba_types
 
+from ..actor import DataActor
 from ..types import wrap
 from . import actor, connection, integers, records, view, writer
 from .expressions import Value, seen
@@ -160,7 +161,7 @@ ROW_METHODS = {"head": records.row_head, "copy_from": records.row_copy, "fill": 
 def member_of_actor(node: ast.Attribute, owner: type) -> Static:
     """A constant or method of the actor's class."""
     names = dict.fromkeys(["core", "config", "now", "core_id", "tell", "connection"])
-    for cls in reversed(owner.__mro__[:-1]):
+    for cls in reversed(owner.__mro__[: owner.__mro__.index(DataActor)]):
         names.update(dict.fromkeys(name for name in vars(cls) if not name.startswith("_")))
     try:
         return member(node, owner)

@@ -166,6 +166,10 @@ class Unit(Statements):
                 *definition.args.kwonlyargs,
             )
         ]
+        stars = definition.args.vararg or definition.args.kwarg
+        if stars:
+            self.problem(Refusal(stars, "* arguments cannot compile", "name them one by one"))
+            return
         opening: list[ast.stmt] = []
         if self.kinds is None:
             opening = self.opening(names)
