@@ -7,6 +7,7 @@ from ..dataplane.bind import MessageEntry, Pace, bind, core_offsets
 from ..dataplane.core import Core
 from ..nic.afxdp import Afxdp, QueueOrder
 from ..nic.memory import Wire
+from ..nic.tap import Tap
 from .boot import BootCore
 from .config import config_of
 from .fixed import Fixed
@@ -69,6 +70,8 @@ def attach(core: Core, order: BootCore) -> None:
     """Puts the order's transport under a core. Raises OSError."""
     if order.driver == "kernel":
         core.attach_kernel()
+    elif order.driver == "tap" and order.front:
+        core.attach_tcp(Tap(order.front.queues[0][1], bytes.fromhex(order.front.mac)))
     elif order.front:
         front = order.front
         queues = [QueueOrder(*queue) for queue in front.queues]

@@ -17,8 +17,6 @@ from .machine import HUGE, Machine
 from .plan import Plan, size_text
 from .system import show_cpus
 
-DRIVERS = ("kernel", "memory", "afxdp")
-"""What this version has."""
 _SPARE_FILES = 64  # descriptors a worker has besides its connections
 
 
@@ -66,14 +64,6 @@ def control_cpus(layout: Layout, machine: Machine) -> tuple[int, ...]:
 
 def _drivers(layout: Layout) -> Iterator[Problem]:
     for name, nic in layout.nic.items():
-        if nic.driver not in DRIVERS:
-            yield Problem(
-                layout.file,
-                "this version doesn't have that driver",
-                f"nic.{name}.driver",
-                nic.driver,
-                'driver = "kernel" serves the same actors through Linux\'s own sockets',
-            )
         if nic.driver == "kernel" and not has_address(nic.bind):
             remedy = "choose one of `ip -4 -brief address`, or 0.0.0.0 for all"
             yield Problem(

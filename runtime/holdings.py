@@ -16,11 +16,13 @@ from .errors import MachineError
 from .fit import control_cpus, fit
 from .footprint import footprints_of
 from .front import Front
+from .front_tap import TapFront
 from .imports import import_actors
 from .layout import Layout, Nic
 from .machine import read_machine
 from .mesh import Mesh
 from .plan import arena_config, plan
+from .references import INTERFACE_DRIVERS
 
 HALF_OPEN = 8
 """Half-open connections may take one part in so many of the table."""
@@ -47,7 +49,7 @@ class Holdings:
         """
         self.layout = layout
         self.cores: list[Holding] = []
-        self.fronts: dict[str, Front] = {}
+        self.fronts: dict[str, Front | TapFront] = {}
         self._stack = ExitStack()
         try:
             self.claims = self._stack.enter_context(Claims(layout.name))
@@ -131,13 +133,17 @@ class Holdings:
             order = self._order(number, name, cpu, arena)
             self.cores.append(Holding(order, arena, state))
         for name in layout.group:
-            if layout.nic[layout.group[name].nic].driver == "afxdp":
+            if layout.nic[layout.group[name].nic].driver in INTERFACE_DRIVERS:
                 self._front(name)
 
     def _front(self, name: str) -> None:
         """Opens the group's interface over its cores' arenas, and adds to the orders what came of it."""
         places = [at for at, core in enumerate(self.cores) if core.order.group == name]
-        front = Front(self.layout, name, [self.cores[at].arena for at in places])
+        front: Front | TapFront
+        if self.layout.nic[self.layout.group[name].nic].driver == "tap":
+            front = TapFront(self.layout, name)
+        else:
+            front = Front(self.layout, name, [self.cores[at].arena for at in places])
         self._stack.callback(front.close)
         self.fronts[name] = front
         for place, at in enumerate(places):

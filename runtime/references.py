@@ -70,10 +70,10 @@ def _listens(group: dict[str, Any]) -> list[dict[str, Any]]:
 def _addresses(nics: dict[str, dict[str, Any]]) -> Iterator[Problem]:
     for name, nic in nics.items():
         key, driver, address = f"nic.{name}", nic.get("driver"), nic.get("address", "shared")
-        if driver == "memory" and address == "shared":
+        if driver in ("memory", "tap") and address == "shared":
             yield Problem(
                 "",
-                "driver memory has no Linux to share an address with",
+                f"driver {driver} has no Linux to share an address with",
                 f"{key}.address",
                 address,
                 'give it one of its own: address = "10.0.0.1/24"',
