@@ -1,7 +1,8 @@
 """examples/hello over the kernel driver against nginx, uvloop (http_uvloop.py) and an empty C server (http_floor.c).
 
 wrk -c 64 on loopback: the client has CPU 0, each server CPU 1. All servers run throughout and take turns within every
-round, so that a ratio compares neighbours in time. Needs wrk, nginx, uvloop, cc.
+round, so that a ratio compares neighbours in time. With one request in flight a connection wrk itself takes most of
+its CPU, and servers differ little; 16 in flight show what a server costs. Needs wrk, nginx, uvloop, cc.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 CLIENT_CPU, SERVER_CPU = 0, 1
+KINDS = ("requests", "pipelined")  # one request in flight a connection, or 16
 PEERS = ("nginx", "uvloop", "uvloop_bare", "floor")
 LAYOUT = """
 name = "kernel-http-{port}"
@@ -43,6 +45,14 @@ config = {{ report_every = 1_000_000 }}
 reports_to = "reporter"
 [control.reporter]
 actor = "hello:Reporter"
+"""
+PIPELINE = """
+init = function(args)
+  local requests = {}
+  for i = 1, 16 do requests[i] = wrk.format(nil, "/") end
+  all = table.concat(requests)
+end
+request = function() return all end
 """
 NGINX = """
 worker_processes 1; daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
@@ -120,21 +130,22 @@ def microseconds(text: str) -> float:
     return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
 
 
-def measure(port: int, seconds: float) -> dict[str, float]:
+def measure(port: int, seconds: float, script: Path | None = None) -> dict[str, float]:
     """One run of wrk: requests a second, p50 and p99 in microseconds."""
     command = ["taskset", "-c", str(CLIENT_CPU), "wrk", "-t", "1", "-c", "64", "--latency"]
     # wrk takes whole seconds only, so a part of one is a run cut by a signal, which it reports as usual.
-    command += ["-d", "60s", f"http://127.0.0.1:{port}/"]
+    command += ["-d", "60s", *(["-s", str(script)] if script else []), f"http://127.0.0.1:{port}/"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     text = process.communicate(timeout=20)[0]
-    if "Socket errors" in text or "Non-2xx" in text:
+    found = re.search(r"\n +50% +(\S+).*\n +99% +(\S+).*Requests/sec: +([\d.]+)", text, re.DOTALL)
+    if "Socket errors" in text or "Non-2xx" in text or found is None:
         sys.exit(f"port {port}: {text}")
     return {
-        "requests_per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),  # type: ignore[index]
-        "p50_us": microseconds(re.search(r"\n +50% +(\S+)", text)[1]),  # type: ignore[index]
-        "p99_us": microseconds(re.search(r"\n +99% +(\S+)", text)[1]),  # type: ignore[index]
+        "requests_per_second": float(found[3]),
+        "p50_us": microseconds(found[1]),
+        "p99_us": microseconds(found[2]),
     }
 
 
@@ -156,7 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of one run of wrk")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one run of wrk")
     options = parser.parse_args()
     for name in ("wrk", "nginx", "taskset", "cc"):
         if shutil.which(name) is None:
@@ -166,37 +177,50 @@ def main() -> None:
             f"CPUs {CLIENT_CPU} and {SERVER_CPU} are needed; here are {os.sched_getaffinity(0)}"
         )
     ports = {name: free_port() for name in ("splitplane", *PEERS)}
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in ports}
+    runs: dict[str, dict[str, list[dict[str, float]]]] = {
+        kind: {name: [] for name in ports} for kind in KINDS
+    }
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder), ports):
-        for port in ports.values():
-            measure(port, 0.5)  # warm
-        for number in range(options.rounds):
+        script = Path(folder) / "pipeline.lua"
+        script.write_text(PIPELINE)
+        for number in range(-1, options.rounds):
             first = number % len(ports)
             for name in [*ports, *ports][first : first + len(ports)]:
-                runs[name].append(measure(ports[name], options.seconds))
+                for kind in KINDS:
+                    lua = script if kind == "pipelined" else None
+                    result = measure(ports[name], options.seconds, lua)
+                    if number >= 0:  # the first round warms
+                        runs[kind][name].append(result)
     report(runs, options.json)
 
 
-def report(runs: dict[str, list[dict[str, float]]], as_json: bool) -> None:
+def report(runs: dict[str, dict[str, list[dict[str, float]]]], as_json: bool) -> None:
     """Medians, and medians of the ratios within a round."""
     medians = {
-        name: {key: statistics.median(run[key] for run in found) for key in found[0]}
-        for name, found in runs.items()
+        kind: {
+            name: {key: statistics.median(run[key] for run in found) for key in found[0]}
+            for name, found in servers.items()
+        }
+        for kind, servers in runs.items()
     }
-    rates = {name: [run["requests_per_second"] for run in found] for name, found in runs.items()}
     ratios = {
-        f"requests_vs_{peer}": statistics.median(
-            a / b for a, b in zip(rates["splitplane"], rates[peer], strict=True)
+        f"{kind}_vs_{peer}": statistics.median(
+            ours["requests_per_second"] / theirs["requests_per_second"]
+            for ours, theirs in zip(runs[kind]["splitplane"], runs[kind][peer], strict=True)
         )
+        for kind in KINDS
         for peer in PEERS
     }
     if as_json:
-        found = {"machine": machine(), "floor": medians.pop("floor"), "ratios": ratios}
+        floor = {kind: found.pop("floor") for kind, found in medians.items()}
+        found = {"machine": machine(), "floor": floor, "ratios": ratios}
         print(json.dumps(found | {"medians": medians, "runs": runs}))
         return
-    for name, values in medians.items():
-        print(f"{name:11} " + "  ".join(f"{key} {value:,.0f}" for key, value in values.items()))
-    print("  ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
+    for kind, found in medians.items():
+        for name, values in found.items():
+            shown = "  ".join(f"{key} {value:,.0f}" for key, value in values.items())
+            print(f"{kind:10} {name:12} {shown}")
+    print("\n".join(f"{name} {value:.2f}" for name, value in ratios.items()))
 
 
 if __name__ == "__main__":
