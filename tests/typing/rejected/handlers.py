@@ -71,5 +71,5 @@ class Reporter(ControlActor):
         await sender.tell(b"x")  # E: arg-type
         await sender.tell(Session(requests=1))  # E: arg-type
         await sender.ask(Visit(requests=1))  # E: arg-type
-        visit: Visit = await sender.ask(GetTotals())  # E: assignment
+        visit: Visit = await sender.ask(GetTotals())  # E: arg-type
         print(visit, (await sender.ask(GetTotals())).sreved)  # E: attr-defined
