@@ -37,7 +37,8 @@ class Wire:
 
     def __init__(self, descriptor: int, side: int) -> None:
         size = os.fstat(descriptor).st_size
-        self._memory = mmap.mmap(descriptor, size)
+        # Populated: the loop takes no page fault.
+        self._memory = mmap.mmap(descriptor, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
         self._base = ffi.from_buffer(self._memory)
         end = ffi.new("struct nic **")
         check(lib.memory_open(self._base, size, side, end), f"side {side} of a memory wire")
