@@ -51,6 +51,32 @@ def test_connections_over_memory_survive_every_kill() -> None:
     asyncio.run(killed_under_load(seed=1, kills=KILLS, connections=32))
 
 
+def test_asks_are_answered_across_kills() -> None:
+    """Whatever is asked while workers die one after the other is answered, by the next worker if need be, and the core's
+    own state never goes back."""
+
+    async def scenario() -> None:
+        dice = random.Random(21)
+        async with Runtime(layout()) as runtime:
+            restarts = 0
+            for deaths in range(1, 31):
+                asks = [
+                    asyncio.ensure_future(runtime["web"][0].ask(GetTotals(), timeout=60))
+                    for _ in range(dice.randint(1, 200))
+                ]
+                await asyncio.sleep(dice.uniform(0, 0.002))
+                await until(lambda: kill_worker(runtime))
+                for totals in await asyncio.gather(*asks):
+                    assert totals.starts == 1
+                    assert totals.restarts >= restarts
+                await replaced(runtime, deaths)
+                totals = await runtime["web"][0].ask(GetTotals(), timeout=60)
+                assert totals.restarts == deaths
+                restarts = deaths
+
+    asyncio.run(scenario())
+
+
 class Client:
     """Echoes over Linux's sockets, opening a new one when its connection is lost."""
 
