@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,5 +48,36 @@ def test_more_of_the_same_faults_never(hugepages: str) -> None:
                 before = faults(pid)
                 lives(300)
                 assert faults(pid) - before <= COMPACTED
+
+    asyncio.run(scenario())
+
+
+def sockets(port: int, count: int) -> None:
+    """The lives of so many connections, all open at once, with messages of many sizes."""
+    streams = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    for turn in range(20):
+        data = bytes(1 + turn * 137)
+        for stream in streams:
+            stream.sendall(data)
+        for stream in streams:
+            left = len(data)
+            while left:
+                left -= len(stream.recv(left))
+    for stream in streams:
+        stream.close()
+
+
+def test_nor_over_linux_sockets(free_port: Callable[[], int]) -> None:
+    """The same over the kernel driver."""
+    port = free_port()
+
+    async def scenario() -> None:
+        async with Runtime(layout(port, driver="kernel")) as runtime:
+            pid = runtime.workers[0].pid
+            for _ in range(2):
+                await asyncio.to_thread(sockets, port, 4)
+            before = faults(pid)
+            await asyncio.to_thread(sockets, port, 300)
+            assert faults(pid) - before <= COMPACTED
 
     asyncio.run(scenario())
