@@ -33,7 +33,11 @@ enum { ACTOR_MESSAGES = 64, ACTOR_LISTENERS = 32, FAULT_REPORTS_PER_SECOND = 10 
 
 /* What the control plane is told of a fault: an EVENT message on the ring to it, cut after data_length bytes of data.
  */
-enum event_type { EVENT_FAULT = 1 };
+enum event_type {
+    EVENT_FAULT = 1,
+    EVENT_FRAME =
+        2, /* between cores of a group (handover.h); target: how many cores have not seen it, this one counted */
+};
 enum { FAULT_WHERE = 512, FAULT_DATA = 1024 };
 
 struct fault_event {

@@ -18,6 +18,11 @@
 
 _Static_assert(sizeof(struct core_state) == 384, "six cache lines");
 
+void core_group(struct core *core, uint32_t cores, uint32_t next) {
+    core->group_cores = cores;
+    core->group_next = next;
+}
+
 int64_t clock_now(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now); /* vDSO: no system call */

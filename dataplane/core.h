@@ -108,8 +108,9 @@ struct core {
     uint8_t *actor_state;
     uint8_t *frames;
     const struct transport *transport;
-    void *transport_private; /* kernel.c, tcp.c, bench.c: their own */
-    struct nic *nic;         /* frame transports */
+    void *transport_private;          /* kernel.c, tcp.c, bench.c: their own */
+    struct nic *nic;                  /* frame transports */
+    uint32_t group_cores, group_next; /* cores that share the NIC, this one counted; the next of them. 0: alone */
     struct listener listeners[ACTOR_LISTENERS];
     uint32_t listener_count;
     /* Rings of capacity + 1 record indexes, each index at most once: _next is the oldest entry, _count how many. */
@@ -138,4 +139,5 @@ struct actor *core_listen(struct core *core, uint16_t port,
                           int descriptor); /* adds a listener with an empty actor; NULL: too many */
 void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *from);
 void core_clock(struct core *core, int64_t now); /* set now and tick; virtual clock from then on */
+void core_group(struct core *core, uint32_t cores, uint32_t next);
 int64_t clock_now(void);

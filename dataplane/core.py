@@ -74,6 +74,10 @@ class Core:
         self._kept += (to, from_)
         lib.core_peer(self.pointer, number, to.pointer, from_.pointer)
 
+    def group(self, cores: int, following: int) -> None:
+        """This core is one of `cores` that share a NIC; frames of connections it doesn't know go to core `following`."""
+        lib.core_group(self.pointer, cores, following)
+
     def attach_kernel(self) -> None:
         """Linux's sockets, those the listeners were given. Raises OSError."""
         check(lib.kernel_attach(self.pointer), f"core {self.number}: kernel transport")

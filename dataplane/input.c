@@ -1,5 +1,6 @@
 /* A burst of frames: checked layer by layer, each drop counted by its reason; ARP and echo answered; TCP segments
  * looked up together and handed on. Owned by the core. Knows nothing of what a segment does. */
+#include "handover.h"
 #include "stats.h"
 #include "table.h"
 #include "tcp_inside.h"
@@ -214,7 +215,7 @@ static void input_frame(struct core *core, const struct frame *frame, struct bur
     }
 }
 
-static void input_segments(struct core *core, struct burst *burst) {
+static void input_segments(struct core *core, struct burst *burst, uint32_t hops) {
     table_find(core, burst->flows, burst->hashes, burst->found, burst->count);
     uint32_t epoch = core->state->epoch;
     for (uint32_t i = 0; i < burst->count; i++) {
@@ -222,10 +223,10 @@ static void input_segments(struct core *core, struct burst *burst) {
         if (core->state->epoch != epoch) { /* an earlier segment opened a connection, perhaps this one's */
             burst->found[i] = table_find_one(core, flow, burst->hashes[i]);
         }
-        if (burst->found[i] == RECORD_NONE) {
-            open_no_connection(core, flow, burst->hashes[i], &burst->segments[i]);
-        } else {
+        if (burst->found[i] != RECORD_NONE) {
             tcp_input(core, burst->found[i], &burst->segments[i]);
+        } else if (!handover_send(core, flow, burst->hashes[i], &burst->segments[i], hops)) {
+            open_no_connection(core, flow, burst->hashes[i], &burst->segments[i]);
         }
     }
 }
@@ -240,10 +241,22 @@ uint32_t input_poll(struct core *core) {
         input_frame(core, &frames[i], &burst);
     }
     if (burst.count) {
-        input_segments(core, &burst);
+        input_segments(core, &burst, core->group_cores ? core->group_cores - 1 : 0);
     }
     if (count) {
         core->nic->driver->release(core->nic, frames, count);
     }
     return count;
+}
+
+void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint32_t hops) {
+    struct frame frame = {.data = (uint8_t *)data, .length = length};
+    struct burst burst;
+    burst.count = 0;
+    if (length > ETHERNET_HEADER) {
+        input_ip(core, &frame, &burst);
+    }
+    if (burst.count) {
+        input_segments(core, &burst, hops);
+    }
 }

@@ -4,6 +4,7 @@
 
 #include "core.h"
 #include "count.h"
+#include "handover.h"
 #include "mail.h"
 
 enum { MAIL_BUDGET = 32, EVERY_LISTENER = 255 }; /* messages a peer a turn */
@@ -48,7 +49,10 @@ static uint32_t drain(struct core *core, uint32_t peer) {
     while (taken < MAIL_BUDGET && !core->parked[peer].waiting && ring_get(core->from[peer], &message, payload) == 1) {
         ring_advance(core->from[peer]);
         taken++;
-        dispatch(core, peer, &message, payload);
+        if (message.kind == MESSAGE_EVENT && message.type == EVENT_FRAME)
+            handover_receive(core, payload, message.length, message.target);
+        else
+            dispatch(core, peer, &message, payload);
     }
     if (taken)
         count(core, COUNTER_MESSAGES_IN, taken);

@@ -43,6 +43,9 @@ enum counter {
     COUNTER_DROP_NO_NEIGHBOUR, /* no room for another next hop */
     COUNTER_DROP_RST,          /* a reset outside the rules of RFC 5961 */
     COUNTER_DROP_CLOSED,       /* bytes for an actor that has closed */
+    COUNTER_DROP_HANDOVER,     /* for another core of the group, whose ring was full */
+    COUNTER_HANDED_ON,         /* frames of connections we do not know, given to the next core of the group */
+    COUNTER_HANDED_IN,         /* and got from another one */
     COUNTER_PARTIAL_CHECKSUM,  /* accepted: the sum of the pseudo-header alone */
     COUNTER_ARP_REPLIES,
     COUNTER_ICMP_REPLIES,

@@ -96,6 +96,7 @@ void frame_put(struct core *core, uint32_t length); /* the frame taken last is r
 void frames_flush(struct core *core);
 /* input.c */
 uint32_t input_poll(struct core *core);
+void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint32_t hops);
 /* tcp_options.c: 0, or -1: malformed */
 int options_read(const uint8_t *options, uint32_t length, struct segment *segment);
 uint32_t options_write(uint8_t *at, const struct outgoing *outgoing); /* bytes, a multiple of 4 */

@@ -62,6 +62,9 @@ def assemble(
                 reports_to=mailboxes.get(listen.reports_to or "", NO_MAILBOX),
             )
         )
+    cores = [number for number, name, _ in layout.cores if name == order.group]
+    if order.front:
+        core.group(len(cores), cores[(cores.index(order.number) + 1) % len(cores)])
     for peer in mesh.peers:
         core.peer(peer, mesh.ring(order.number, peer), mesh.ring(peer, order.number))
 

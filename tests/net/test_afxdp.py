@@ -235,3 +235,37 @@ def test_without_rights(client: Client, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     said = refused(tmp_path, toml(), "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--")
     assert 'driver = "kernel"' in said
+
+
+MOVED = """
+import fcntl, socket, struct, ctypes
+def channels(interface, count):
+    words = (ctypes.c_uint32 * 9)(0x3D, 0, 0, 0, 0, 2, count, 0, 0)  # ETHTOOL_SCHANNELS: rx, tx
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        fcntl.ioctl(asked, 0x8946, struct.pack("16sP16x", interface, ctypes.addressof(words)))
+def turn(data):
+    for stream in streams:
+        stream.sendall(data)
+        got = b""
+        while len(got) < len(data):
+            got += stream.recv(65536)
+        assert got == data
+streams = [socket.create_connection(("10.77.0.1", 8080), timeout=20) for _ in range(16)]
+turn(bytes(range(256)) * 30)
+channels(b"splitfrontpeer", 1)
+for _ in range(20):
+    turn(bytes(range(255, -1, -1)) * 30)
+print("same")
+"""
+
+
+def test_flows_that_move_to_another_core(tmp_path: Path) -> None:
+    """When the sender's frames come by another queue, and so at another core, the connections go on: their frames are
+    handed to the core that has them."""
+    with veth(FRONT, queues=2) as client, serving(tmp_path, toml(cpus="0, 1")) as running:
+        assert client.run("python3", "-c", MOVED) == "same\n"
+        assert running.end() == 0
+        counted = running.seen("counters", 2)
+        assert all(one.get("opened") for one in counted), counted
+        assert sum(one.get("handed_on", 0) for one in counted) > 0
+        assert sum(one.get("handed_in", 0) for one in counted) > 0
