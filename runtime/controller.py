@@ -20,6 +20,7 @@ from ..dataplane.core_state import DRAINING, STOPPED
 from .boot import Lines
 from .errors import ActorError, Problem, SplitplaneError, StartError
 from .holdings import Holdings
+from .private import keep_private
 
 LAUNCHER = f"{__name__.rpartition('.')[0]}.launcher"
 LAUNCHER_PATIENCE = 60.0
@@ -73,6 +74,7 @@ class Controller:
         self._launched = 0.0
         self._relaunched = -math.inf
         self._stopping = False
+        keep_private(self)
 
     @property
     def launcher_pid(self) -> int:
@@ -83,6 +85,15 @@ class Controller:
     def running(self) -> bool:
         """Whether every core has its worker."""
         return all(seat.pid for seat in self.workers)
+
+    @property
+    def private(self) -> tuple[int, ...]:
+        """What a process that this one forks must not keep."""
+        return (self._lines.fileno(), self._pidfd) if self._lines else ()
+
+    def forked(self) -> None:
+        """In such a process: the launcher is somebody else's."""
+        self._lines = None
 
     async def start(self) -> None:
         """Until every core runs. Raises ActorError when the actors can't be compiled, StartError for anything else."""

@@ -22,6 +22,7 @@ from .layout import Layout, Nic
 from .machine import read_machine
 from .mesh import Mesh
 from .plan import arena_config, plan
+from .private import keep_private
 from .references import INTERFACE_DRIVERS
 
 HALF_OPEN = 8
@@ -58,6 +59,7 @@ class Holdings:
             self.footprints = footprints_of(layout, self.actors)
             self._fit(pinned=pinned)
             self._open()
+            keep_private(self)
         except BaseException:
             self._stack.close()
             raise
@@ -71,6 +73,20 @@ class Holdings:
     def close(self) -> None:
         """Lets everything go."""
         self._stack.close()
+        self.cores.clear()
+
+    @property
+    def private(self) -> tuple[int, ...]:
+        """What a process that this one forks must not keep."""
+        cores = [number for core in self.cores for number in core.order.descriptors]
+        return (*cores, *self.claims.descriptors, self.mesh.fd)
+
+    def forked(self) -> None:
+        """In such a process: the arenas are not mapped, and there are no cores."""
+        self._stack.pop_all()
+        for core in self.cores:
+            core.state.close()
+            core.arena.unmap()
         self.cores.clear()
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, Command, command, free_cpu, toml
+from processes import TOOLS, Command, command, free_cpus, toml
 
 ROOT = os.geteuid() == 0
 # Another user, who may read what root may: the interpreter often lies in somebody's home.
@@ -86,7 +86,7 @@ def test_privileged_port_is_refused_with_the_remedy(path: Path) -> None:
 
 def test_one_cpu_for_everything(path: Path) -> None:
     """With a single allowed CPU control plane and core share it."""
-    cpu = free_cpu()
+    (cpu,) = free_cpus()
     with command(
         path, "--set", f"group.web.cpus=[{cpu}]", prefix=("taskset", "-c", str(cpu))
     ) as run:

@@ -1,17 +1,21 @@
 """`splitplane.start`: a runtime inside somebody's asyncio program."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import shutil
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import splitplane
 from processes import TOOLS, eventually, is_alive, kill_worker, layout, replaced, toml
+from splitplane.runtime.claim import holder_of
 from splitplane.runtime.errors import ActorError, LayoutError, MachineError, StartError
 from splitplane.runtime.runtime import Runtime
 from splitplane.runtime.system import open_descriptors
@@ -166,6 +170,39 @@ def test_cancelled_start_ends_its_processes() -> None:
         assert not is_alive(launcher)
 
     asyncio.run(scenario())
+
+
+def forked_sleeper() -> int:
+    """A child by fork alone."""
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+        os._exit(0)
+    return child
+
+
+def test_forked_children_of_the_program_keep_nothing(free_port: Callable[[], int]) -> None:
+    """A process that the program forks (multiprocessing) while a runtime runs keeps no port, no arena and no claim of
+    it: once the runtime has stopped, they are free, though the child lives."""
+    port = free_port()
+
+    async def scenario() -> int:
+        async with Runtime(layout(port, driver="kernel")) as runtime:
+            child = forked_sleeper()
+            assert await asyncio.to_thread(exchange, port, b"hello") == b"hello"
+            cpu = runtime.workers[0].cpu
+        assert holder_of(f"cpu/{cpu}") is None
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(exchange, port, b"x")
+        return child
+
+    child = asyncio.run(scenario())
+    assert "splitplane-core" not in Path(f"/proc/{child}/maps").read_text()
+    links = [os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir()]
+    assert not any("splitplane-core" in link for link in links)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 def test_use_before_start_says_how() -> None:

@@ -136,6 +136,34 @@ def test_service_over_kernel_goes_on_after_every_kill(free_port: Callable[[], in
     asyncio.run(scenario())
 
 
+def test_cores_of_a_group_die_alone(free_port: Callable[[], int]) -> None:
+    """With as many cores as there are CPUs (two at most), the death of one worker touches no other: their pids, their
+    connections and their state stay."""
+
+    async def scenario() -> None:
+        port = free_port()
+        async with Runtime(layout(port, driver="kernel", cores=2)) as runtime:
+            clients = [Client(port) for _ in range(24)]
+            for client in clients:
+                await asyncio.to_thread(client.ask, b"hello")
+            before = [worker.pid for worker in runtime.workers]
+            others = sum(runtime.live(core) for core in range(1, len(before)))
+            assert sum(runtime.live(core) for core in range(len(before))) == len(clients)
+            assert kill_worker(runtime)
+            await replaced(runtime, 1)
+            for client in clients:
+                await asyncio.to_thread(client.ask, b"again")
+            after = [worker.pid for worker in runtime.workers]
+            assert after[1:] == before[1:]
+            assert sum(client.answered for client in clients) == len(clients) + others
+            totals = await runtime["web"].ask(GetTotals())
+            assert [each.restarts for each in totals] == [1, *(0 for _ in before[1:])]
+            for client in clients:
+                client.close()
+
+    asyncio.run(scenario())
+
+
 def test_handler_that_never_returns_costs_its_connection_only() -> None:
     """A handler in an endless loop is found by the CPU time it burns; its connection is reset, the others go on with
     every byte in place."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,23 +51,28 @@ async def replaced(
     await until(lambda: runtime.workers[0].deaths >= deaths and runtime.workers[0].pid, poll)
 
 
-def free_cpu() -> int:
-    """A CPU that no runtime on this machine has claimed; waits while others run their tests."""
+def free_cpus(most: int = 1) -> list[int]:
+    """CPUs that no runtime on this machine has claimed, `most` of them or all there are; waits for other tests' ones."""
     cpus = sorted(os.sched_getaffinity(0), reverse=True)
     found: list[int] = []
 
     def look() -> bool:
         found[:] = [cpu for cpu in cpus if holder_of(f"cpu/{cpu}") is None]
-        return bool(found)
+        return len(found) >= min(most, len(cpus))
 
-    assert eventually(look, 100), "every CPU is held by another runtime"
-    return found[0]
+    assert eventually(look, 100), "the CPUs are held by other runtimes"
+    return found[:most]
 
 
 def toml(
-    port: int, *, driver: str = "kernel", actor: str = "survivors:Echo", more: str = ""
+    port: int,
+    *,
+    driver: str = "kernel",
+    actor: str = "survivors:Echo",
+    more: str = "",
+    cores: int = 1,
 ) -> str:
-    """A layout's text: one core, one listener."""
+    """A layout's text: one listener; so many cores, if there are CPUs for them."""
     where = 'bind = "127.0.0.1"' if driver == "kernel" else f'address = "{OURS}/24"'
     return f"""
 name = "tested"
@@ -78,7 +84,7 @@ stall_milliseconds = 200
 driver = "{driver}"
 {where}
 [group.web]
-cpus = [{free_cpu()}]
+cpus = {free_cpus(cores)}
 nic = "front"
 connections = 1000
 buffers = "16 MiB"
@@ -90,12 +96,15 @@ actor = "{actor}"
 
 
 def layout(
-    port: int = 7, *, driver: str = "memory", actor: str = "survivors:Echo", more: str = ""
+    port: int = 7,
+    *,
+    driver: str = "memory",
+    actor: str = "survivors:Echo",
+    more: str = "",
+    cores: int = 1,
 ) -> Layout:
     """The same as an object; its modules lie here."""
-    import tomllib
-
-    text = toml(port, driver=driver, actor=actor, more=more)
+    text = toml(port, driver=driver, actor=actor, more=more, cores=cores)
     return Layout.model_validate(tomllib.loads(text)).located(TOOLS, "layout.toml")
 
 
