@@ -19,11 +19,7 @@
 #include "kernel.h"
 #include "kernel_socket.h"
 
-enum {
-    SWEEP = 1024,
-    QUIET = 50
-}; /* drain: records a turn; milliseconds without a byte after which a connection is idle
-    */
+enum { SWEEP = 1024, QUIET = 50 }; /* of draining: records looked at a turn; milliseconds */
 
 static struct kernel *kernel_of(const struct core *core) {
     return core->transport_private;
@@ -106,6 +102,13 @@ static int adopt(struct core *core) {
     return 0;
 }
 
+/* Milliseconds without a byte after which nothing is under way. In the second half of the time given to draining
+ * a connection closes as soon as all it sent is answered: what comes then meets FIN, which is better than RST later. */
+static uint32_t quiet(const struct core *core) {
+    int64_t half = (int64_t)core->config.drain_milliseconds * 500000;
+    return core->drain_until - core->now < half ? 0 : QUIET;
+}
+
 /* Idle connections close at once; the others when they fall idle, or reset at the deadline. */
 static void drain_one(struct core *core, uint32_t index, int past_deadline) {
     struct record *record = &core->records[index];
@@ -118,7 +121,7 @@ static void drain_one(struct core *core, uint32_t index, int past_deadline) {
     }
     stream_kept(core, index, &kept);
     if (kept || stream_queued(core, index) || kernel_of(core)->sockets[index].ready ||
-        (record->flags & (FLAG_CLOSING | FLAG_ABORTING)) || core->tick - record->last_activity < QUIET)
+        (record->flags & (FLAG_CLOSING | FLAG_ABORTING)) || core->tick - record->last_activity < quiet(core))
         return;
     record->close_reason = CLOSE_SHUTDOWN + 1;
     record->flags |= FLAG_CLOSING;

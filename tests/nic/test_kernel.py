@@ -347,3 +347,30 @@ def test_a_record_knows_both_ends(serve: Callable[..., Server], bound: str) -> N
         assert (flow.local_address, flow.remote_address) == (loopback, loopback)
         assert socket.ntohs(flow.local_port) == server.port
         assert socket.ntohs(flow.remote_port) == client.getsockname()[1]
+
+
+def test_draining_ends_a_client_that_never_pauses(serve: Callable[..., Server]) -> None:
+    """A client that asks without end is closed between two answers before the deadline, not reset in the middle."""
+    server = serve()
+    server.core.config.drain_milliseconds = 2000
+    client = server.connect()
+    client.sendall(b"=\x01a")
+    assert read_exactly(client, 1) == b"a"
+    server.core.state.wanted = server.lib.CORE_DRAINING
+    start = time.monotonic()
+    answered = 0
+    while time.monotonic() - start < 10:
+        try:
+            client.sendall(b"=\x01a")
+            if not client.recv(1):
+                break
+        except BrokenPipeError:
+            break
+        answered += 1
+    client.close()
+    server.thread.join(10)
+    assert not server.thread.is_alive()
+    assert answered > 10
+    reasons = [e.argument for e in server.rig.handlers.log if e.handler == server.lib.ON_CLOSE]
+    assert reasons == [server.lib.CLOSE_SHUTDOWN]
+    assert server.rig.counter("reset_sent") == 0
