@@ -127,7 +127,14 @@ def array_get(array: Array[Any, Any], index: int) -> Any:
 
 def array_set(array: Array[Any, Any], index: int, value: Any) -> None:
     """`array[index] = value`."""
+    changeable(array)
     put(array._element, array._memory, position(array, index), value, array._handler)
+
+
+def changeable(array: Array[Any, Any]) -> None:
+    """AttributeError if the array belongs to a message or config."""
+    if array._owner is not None and memoryview(array._memory).readonly:
+        raise AttributeError("an array of a message cannot be changed: make a new message")
 
 
 def bytes_wanted(array: Array[Any, Any]) -> None:
@@ -151,6 +158,7 @@ def array_head(array: Array[Any, Any], length: int) -> View:
 def array_copy(array: Array[Any, Any], source: Any, at: int) -> None:
     """`array.copy_from(source, at)`."""
     bytes_wanted(array)
+    changeable(array)
     raw = bytes(source)
     if at < 0 or at + len(raw) > len(array):
         raise IndexError(f"{len(raw)} bytes at {at} of an array of {len(array)}")

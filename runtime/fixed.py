@@ -86,7 +86,7 @@ class Fixed:
             field = shape_of(cls).by_name.get(name)
             if field is None:
                 raise AttributeError(explain(cls, [], [name]))
-            if cls.__frozen__:
+            if cls.__frozen__ or memoryview(self._memory).readonly:
                 raise AttributeError(
                     f"{cls.__qualname__}.{name}: a message cannot be changed: make a new one"
                 )

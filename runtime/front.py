@@ -146,7 +146,9 @@ class Front:
             self.steering.attach(self.interface.index)
         except OSError as error:
             raise self._denied(error) from None
-        self._prove(self.orders[0][0], self._arenas[0])  # Linux lets live frames enter at queue 0 only
+        self._prove(
+            self.orders[0][0], self._arenas[0]
+        )  # Linux lets live frames enter at queue 0 only
 
     def _prove(self, queue: QueueOrder, arena: Arena) -> None:
         """A live frame through the queue, or the reason why there is none."""
