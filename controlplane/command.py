@@ -83,6 +83,12 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--serve", action="store_true", help="keep serving until interrupted")
     parser.add_argument("--json", action="store_true", help="one object on stdout, nothing else")
     parser.add_argument("--port", type=int, default=0, help="8080, or a free one if that is taken")
+    parser.add_argument(
+        "--driver",
+        choices=("kernel", "afxdp", "tap"),
+        default="kernel",
+        help="kernel: 127.0.0.1. afxdp (root), tap: a network of its own, served by our TCP",
+    )
     parser.add_argument("--requests", type=int, default=4000, help="how many to send (4000)")
     parser.set_defaults(body=_demo_body)
 
@@ -129,7 +135,11 @@ def _demo_body(options: argparse.Namespace) -> int:
     from .demo import demo
 
     return demo(
-        serve=options.serve, as_json=options.json, port=options.port, requests=options.requests
+        serve=options.serve,
+        as_json=options.json,
+        port=options.port,
+        requests=options.requests,
+        driver=options.driver,
     )
 
 

@@ -1,4 +1,4 @@
-"""`splitplane demo`: examples/hello on 127.0.0.1, visited by an ordinary client, and what happened."""
+"""`splitplane demo`: examples/hello, visited by an ordinary client, and what happened."""
 
 import asyncio
 import json
@@ -14,7 +14,8 @@ from ..runtime.layout import Layout
 from ..runtime.load import load_layout
 from ..runtime.machine import read_machine
 from ..runtime.runtime import Runtime
-from .visitor import Visit, visit
+from .demo_network import Driver, Network, network
+from .visitor import Visit
 
 ADDRESS = "127.0.0.1"
 PORT = 8080
@@ -22,20 +23,22 @@ SETTLE = 0.25
 """Seconds for the last reports to reach the control plane."""
 
 
-def demo(*, serve: bool, as_json: bool, port: int, requests: int) -> int:
-    """Runs it; the exit code: 0, or 1 when a request failed."""
-    return asyncio.run(_demo(serve=serve, as_json=as_json, port=port, requests=requests))
+def demo(*, serve: bool, as_json: bool, port: int, requests: int, driver: Driver) -> int:
+    """Runs it; the exit code: 0, or 1 when a request failed. Raises MachineError."""
+    with network(driver) as around:
+        return asyncio.run(
+            _demo(around, serve=serve, as_json=as_json, port=port, requests=requests)
+        )
 
 
-def demo_layout(port: int) -> Layout:
-    """The packaged example on one CPU of this machine, the last one, and on a free port of 127.0.0.1."""
+def demo_layout(port: int, around: Network) -> Layout:
+    """The packaged example on one CPU of this machine, the last one, and on a free port of the network."""
     cpus = read_machine().cpus
     free = port or next(candidate for candidate in (PORT, 0) if _is_free(candidate))
     return load_layout(
         Path(__file__).parent.parent / "examples" / "hello" / "layout.toml",
         [
-            'nic.front.driver="kernel"',
-            f'nic.front.bind="{ADDRESS}"',
+            *around.overrides,
             f"group.web.cpus=[{cpus[-1]}]",
             f'group.web.listen[0].port="tcp:{free or _free_port()}"',
         ],
@@ -58,8 +61,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _demo(*, serve: bool, as_json: bool, port: int, requests: int) -> int:
-    layout = demo_layout(port)
+async def _demo(around: Network, *, serve: bool, as_json: bool, port: int, requests: int) -> int:
+    layout = demo_layout(port, around)
     out = sys.stdout
 
     def say(*words: object) -> None:
@@ -69,20 +72,29 @@ async def _demo(*, serve: bool, as_json: bool, port: int, requests: int) -> int:
     say(f"splitplane demo: compiling {layout.group['web'].listen[0].actor} …")
     # What the example's reporter prints is shown, but with --json stdout has the one object alone.
     with redirect_stdout(sys.stderr if as_json else out):
-        failed = await _serve(layout, requests, say, serve=serve, out=out if as_json else None)
+        shown = out if as_json else None
+        failed = await _serve(layout, around, requests, say, serve=serve, out=shown)
     say("stopped: worker and launcher ended, memory returned")
     return 1 if failed else 0
 
 
 async def _serve(
-    layout: Layout, requests: int, say: Callable[..., None], *, serve: bool, out: TextIO | None
+    layout: Layout,
+    around: Network,
+    requests: int,
+    say: Callable[..., None],
+    *,
+    serve: bool,
+    out: TextIO | None,
 ) -> bool:
     """Starts it, visits it, shows the result; whether a request failed."""
     port = layout.group["web"].listen[0].port_number
     async with Runtime(layout) as runtime:
         worker = runtime.workers[0]
-        say(f"serving http://{ADDRESS}:{port}/ on CPU {worker.cpu}, worker {worker.pid}")
-        found = await asyncio.to_thread(visit, ADDRESS, port, requests)
+        url = f"http://{around.address}:{port}/"
+        say(f"serving {url} on CPU {worker.cpu}, worker {worker.pid}")
+        await asyncio.to_thread(around.connect)
+        found = await asyncio.to_thread(around.visit, port, requests)
         await asyncio.sleep(SETTLE)
         result = _result(runtime, found)
         if out:
@@ -90,15 +102,21 @@ async def _serve(
         else:
             _show(found, result)
         if serve:
-            say(f"still serving; try:  curl -v http://{ADDRESS}:{port}/     (Ctrl-C ends it)")
+            say(f"still serving; try:  {around.curl.format(port=port)}     (Ctrl-C ends it)")
             await _interrupted()
     return bool(found.errors) or found.requests != requests
 
 
 def _result(runtime: Runtime, found: Visit) -> dict[str, Any]:
     worker = runtime.workers[0]
+    layout = runtime.layout
+    counters = {name: count for name, count in runtime.counters(0).items() if count}
+    interface = runtime.interface("web")
+    if interface:
+        interface["frames_rx"] = counters.get("rx_frames", 0)
+        interface["frames_tx"] = counters.get("tx_frames", 0)
     return {
-        "driver": "kernel",
+        "driver": layout.nic[layout.group["web"].nic].driver,
         "page_size": runtime.page_size,
         "cpu": worker.cpu,
         "worker_pid": worker.pid,
@@ -107,7 +125,8 @@ def _result(runtime: Runtime, found: Visit) -> dict[str, Any]:
         "p50_us": round(found.p50_us, 1),
         "p99_us": round(found.p99_us, 1),
         "control_messages": runtime.control_messages,
-        "counters": {name: count for name, count in runtime.counters(0).items() if count},
+        "counters": counters,
+        **interface,
     }
 
 

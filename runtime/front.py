@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from ..nic.afxdp import QueueOrder, Steering, frames_of, open_queue, placeholders, section_bytes
 from ..nic.interface import Interface, read_interface
@@ -60,6 +61,13 @@ class Front:
         """The address served."""
         own = self._nic.own_address
         return str(own.ip) if own else self.interface.addresses[0]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For people and programs."""
+        mode = "native" if self.steering.native else "skb"
+        queues = self.interface.queues
+        return {"xdp_mode": mode, "zero_copy": self.zero_copy, "queues": queues}
 
     def boot(self, place: int) -> BootFront:
         """What the worker of the group's core number `place` inherits."""

@@ -5,6 +5,7 @@ Held by the controller and the launcher; an interface made here is gone with the
 
 import errno
 import os
+from typing import Any
 
 from ..nic.tap import open_queues, our_mac
 from .boot import BootFront
@@ -43,6 +44,11 @@ class TapFront:
             "references.py refuses a TAP interface without an address of its own"
         )
         self.local_address = str(own.ip)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For people and programs."""
+        return {"queues": len(self.descriptors)}
 
     def boot(self, place: int) -> BootFront:
         """What the worker of the group's core number `place` inherits."""

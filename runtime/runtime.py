@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from ..controlplane.peer import GroupPeer
@@ -153,6 +153,11 @@ class Runtime:
     def wire(self, core: int) -> int:
         """The descriptor of a core's memory wire; our side of it is 1 (nic/memory.py). -1 with another driver."""
         return self._held.cores[core].order.wire
+
+    def interface(self, group: str) -> dict[str, Any]:
+        """How a group's interface is had: `xdp_mode` (native, skb), `zero_copy`, `queues`; empty without one."""
+        front = self._held.fronts.get(group)
+        return front.facts if front else {}
 
     def __getitem__(self, group: str) -> GroupPeer:
         """The cores of a group, to tell and ask. KeyError, naming those there are, if there is none of that name."""

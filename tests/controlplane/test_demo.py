@@ -7,6 +7,7 @@ import subprocess
 import sys
 from urllib.request import urlopen
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from splitplane.controlplane.visitor import quantile
@@ -36,6 +37,19 @@ def test_json_is_one_object_and_nothing_else() -> None:
     assert found["control_messages"] == 4
     assert found["counters"]["handler_calls"] >= 1
     assert found["p50_us"] <= found["p99_us"]
+
+
+@pytest.mark.parametrize(("driver", "mode"), [("afxdp", "native"), ("tap", None)])
+def test_frame_drivers(driver: str, mode: str | None) -> None:
+    """In a network of its own a kernel client is served by our TCP; the object gains what the interface is."""
+    command = [*COMMAND, "--json", "--driver", driver]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["driver"], found["requests"], found["errors"]) == (driver, 4000, 0)
+    assert (found.get("xdp_mode"), found["queues"]) == (mode, 1)
+    assert found["frames_rx"] > 500
+    assert found["frames_tx"] > 500
 
 
 def test_a_taken_port_is_no_obstacle() -> None:
