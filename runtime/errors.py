@@ -83,3 +83,7 @@ class StartError(SplitplaneError):
 
 class AskError(SplitplaneError):
     """An ask can't be answered: no actor of that core takes the request, or its handler failed."""
+
+
+class StaleError(SplitplaneError, RuntimeError):
+    """A View, Connection, State or Writer was used after the call that it came with."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from .errors import StaleError
 from .shape import Field, Row, Shape
 from .types import Array, Integer, wrap
 
@@ -33,7 +34,11 @@ class Reader:
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
         if owner is None:
             return self
-        return load(self.field.kind, owner._memory, self.field.offset, owner._handler)
+        try:
+            return load(self.field.kind, owner._memory, self.field.offset, owner._handler)
+        except ValueError:
+            text = "of an earlier call: a State is good until the handler returns"
+            raise StaleError(f"this {cls.__name__ if cls else 'State'} was {text}") from None
 
 
 def install(cls: type, shape: Shape) -> None:

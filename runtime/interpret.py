@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .actor import Connection, DataActor, Writer
+from .errors import StaleError
 from .fixed import Fixed, set_in_handler
 from .message import Message
 from .rewrite import rewritten
@@ -20,7 +21,7 @@ from .schema import Schema
 from .shape import shape_of
 from .spec import HANDLERS, ActorSpec, Handler, spec_of
 from .types import wrap
-from .view import StaleError, View
+from .view import View
 
 if TYPE_CHECKING:
     from ..dataplane.calls import Call

@@ -6,14 +6,10 @@ from __future__ import annotations
 
 from typing import Any, overload
 
-from .errors import SplitplaneError
+from .errors import StaleError
 from .types import wrap
 
 __all__ = ["View"]
-
-
-class StaleError(SplitplaneError):
-    """A View, Connection or Writer was used after the call that it came with."""
 
 
 STALE = "this View was of an earlier call: a View lives as long as the call it came with; copy what you need into State"
