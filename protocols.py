@@ -110,6 +110,15 @@ class Fields(NamedTuple):
     host: View
 
 
+class HeaderField(NamedTuple):
+    """One line of a head; an empty `name` is the empty line. The next one starts at `end`."""
+
+    status: int
+    name: View
+    value: View
+    end: int
+
+
 def parse_head(data: View, limit: int = HEAD_MAX) -> Head:
     """The request head at the start of `data`, of at most `limit` bytes (RFC 9112; empty lines before it are skipped).
 
@@ -181,25 +190,13 @@ def parse_fields(data: View, start: int, version: int, limit: int) -> Fields:
     close, keep, expects, coded = False, False, False, False
     host = data[0:0]
     while True:
-        if start > limit:
-            return no_fields(data, 431)
-        if start + 1 < len(data) and data[start] == 13 and data[start + 1] == 10:
+        field = parse_field(data, start, limit)
+        if field.status != OK:
+            return no_fields(data, field.status)
+        name, value, length = field.name, field.value, len(field.name)
+        start = field.end
+        if length == 0:
             break
-        name_end = data.span(TOKEN, start)
-        if name_end == len(data):
-            return no_fields(data, WAIT if len(data) < limit else 431)
-        if name_end == start or data[name_end] != 58:
-            lone = name_end == start and data[start] == 13 and start + 1 == len(data)
-            return no_fields(data, WAIT if lone else 400)
-        value_start = data.span(SPACES, name_end + 1)
-        line_end = data.span(VALUE, value_start)
-        if line_end + 1 >= len(data):
-            whole = line_end == len(data) or data[line_end] == 13
-            return no_fields(data, 400 if not whole else WAIT if len(data) < limit else 431)
-        if data[line_end] != 13 or data[line_end + 1] != 10:
-            return no_fields(data, 400)
-        name, value = data[start:name_end], trimmed(data[value_start:line_end])
-        length = len(name)
         if length == 4 and name.equals_ignore_case(b"host"):
             hosts += 1
             host = value
@@ -213,16 +210,41 @@ def parse_fields(data: View, start: int, version: int, limit: int) -> Fields:
             close = close or has_word(value, b"close")
             keep = keep or has_word(value, b"keep-alive")
         elif length == 6 and name.equals_ignore_case(b"expect"):
-            if value.equals_ignore_case(b"100-continue"):
-                expects = True
-            elif status == OK:
+            expects = value.equals_ignore_case(b"100-continue")
+            if not expects and status == OK:
                 status = 417
-        start = line_end + 2
     if hosts > 1 or (hosts == 0 and version == 1) or (coded and (body >= 0 or version == 0)):
         status = 400
     elif coded and status == OK:
         status = 501
-    return Fields(status, start + 2, body if body > 0 else 0, close, keep, expects, host)
+    return Fields(status, start, body if body > 0 else 0, close, keep, expects, host)
+
+
+def parse_field(data: View, start: int, limit: int) -> HeaderField:
+    """The line at `start`."""
+    if start > limit:
+        return no_field(data, 431)
+    if start + 1 < len(data) and data[start] == 13 and data[start + 1] == 10:
+        return HeaderField(OK, data[0:0], data[0:0], start + 2)
+    name_end = data.span(TOKEN, start)
+    if name_end == len(data):
+        return no_field(data, WAIT if len(data) < limit else 431)
+    if name_end == start or data[name_end] != 58:
+        lone = name_end == start and data[start] == 13 and start + 1 == len(data)
+        return no_field(data, WAIT if lone else 400)
+    value_start = data.span(SPACES, name_end + 1)
+    line_end = data.span(VALUE, value_start)
+    if line_end + 1 >= len(data):
+        whole = line_end == len(data) or data[line_end] == 13
+        return no_field(data, 400 if not whole else WAIT if len(data) < limit else 431)
+    if data[line_end] != 13 or data[line_end + 1] != 10:
+        return no_field(data, 400)
+    return HeaderField(OK, data[start:name_end], trimmed(data[value_start:line_end]), line_end + 2)
+
+
+def no_field(data: View, status: int) -> HeaderField:
+    """A HeaderField that is none."""
+    return HeaderField(status, data[0:0], data[0:0], 0)
 
 
 def no_fields(data: View, status: int) -> Fields:

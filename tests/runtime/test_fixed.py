@@ -257,8 +257,8 @@ def test_config() -> None:
         3,
     )
     with pytest.raises(ActorError) as error:
-        config_of(Settings, {"limit": 70000, "nmae": 1, "name": "too long"})
-    assert [problem.key for problem in error.value.problems] == ["limit", "nmae", "name", "needed"]
+        config_of(Settings, {"limit": 70000, "title": 1, "name": "too long"})
+    assert [problem.key for problem in error.value.problems] == ["limit", "title", "name", "needed"]
 
 
 def test_defaults() -> None:
