@@ -187,7 +187,7 @@ def test_no_ring_there() -> None:
         Ring(memory, offset)
     Ring.format(memory, 64, offset)
     with pytest.raises(ValueError, match="no ring"):
-        Ring(memory[:-64], offset)
+        Ring(memory[: offset + ring_bytes(64) - 1], offset)
     with pytest.raises(ValueError, match="multiple of 64"):
         Ring.format(memory, 2, offset + 8)
 
