@@ -9,7 +9,7 @@
 #include "timer.h"
 #include "transport.h"
 
-enum { SPIN_TURNS = 200, IDLE_SHORTEST = 50000, IDLE_LONGEST = 1000000 }; /* nanoseconds */
+enum { SPIN = 100000, IDLE_SHORTEST = 50000, IDLE_LONGEST = 1000000 }; /* nanoseconds */
 
 static void clock_read(struct core *core) {
     if (!core->virtual_clock) {
@@ -82,23 +82,23 @@ static int stopping(struct core *core) {
     return 1;
 }
 
-static void idle(struct core *core, uint32_t quiet_turns) {
-    int64_t most = (int64_t)IDLE_SHORTEST * (quiet_turns - SPIN_TURNS);
-    if (most > IDLE_LONGEST)
-        most = IDLE_LONGEST;
-    uint32_t ticks = timer_next(core, 1);
-    if (ticks > 0)
+/* Nothing came for `quiet` nanoseconds: the longer, the longer the sleep, so that a busy core reacts at once and an
+ * idle one costs little. */
+static void idle(struct core *core, int64_t quiet) {
+    int64_t most = quiet < IDLE_SHORTEST ? IDLE_SHORTEST : quiet > IDLE_LONGEST ? IDLE_LONGEST : quiet;
+    if (timer_next(core, 1) > 0)
         core->transport->idle(core, most);
 }
 
 int loop_run(struct core *core, uint64_t max_turns) {
-    uint32_t quiet_turns = 0;
+    int64_t busy = core->now;
     for (uint64_t turn = 0; max_turns == 0 || turn < max_turns; turn++) {
-        quiet_turns = loop_turn(core) ? 0 : quiet_turns + (quiet_turns < UINT32_MAX);
+        if (loop_turn(core))
+            busy = core->now;
         if (stopping(core))
             return 0;
-        if (quiet_turns > SPIN_TURNS && !core->config.spin)
-            idle(core, quiet_turns);
+        if (core->now - busy > SPIN && !core->config.spin)
+            idle(core, core->now - busy - SPIN);
     }
     return 0;
 }

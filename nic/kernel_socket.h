@@ -30,6 +30,7 @@ struct kernel {
     uint32_t *ready; /* ring of capacity + 1 record indexes: readable, but not read to the end */
     uint32_t ready_next, ready_count;
     int waiting;                     /* events that idle took already */
+    int empty;                       /* the last look at epoll found nothing */
     uint32_t accept_again;           /* tick at which paused listeners listen again, 0 = none is paused */
     uint32_t sweep;                  /* drain: the next record to look at */
     uint8_t *buffer;                 /* KERNEL_READ bytes */
