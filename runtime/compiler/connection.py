@@ -97,56 +97,63 @@ def property_of(kind: ConnectionKind, name: str) -> Any:
     return get
 
 
-def send_slowly(
-    emit: Emit, call: Any, record: Any, parts: list[Any], total: Any, result: Any, *, trying: bool
-) -> None:
-    """All parts through call_send if there is room for them; otherwise a fault, or False and on_writable later."""
+def put_own(emit: Emit, call: Any, data: Any, length: Any) -> None:
+    """Body of splitplane.put: bytes into the call's own out if they fit there, otherwise through call_send."""
     builder = emit.builder
-    full = emit.compare(emit.symbol("call_room", call, record), "<", total)
-    if trying:
-        with builder.if_else(full) as (refused, taken):
-            with refused:
-                emit.symbol("call_want_writable", call, record, returns=VOID)
-                builder.store(emit.bit(0), result)
-            with taken:
-                send_each(emit, call, record, parts)
-    else:
-        emit.fault_if(full, BufferError, NO_ROOM)
-        send_each(emit, call, record, parts)
+    used = emit.call_word(call, "out_length")
+    fits = emit.compare(length, "<=", builder.sub(emit.call_word(call, "out_space"), used))
+    with builder.if_then(fits, likely=True):
+        emit.copy(emit.address(emit.call_address(call, "out"), used), data, length)
+        emit.set_call_word(call, "out_length", builder.add(used, length))
+        builder.ret(emit.bit(1))
+    sent = emit.symbol("call_send", call, emit.call_address(call, "record"), data, length)
+    builder.ret(emit.compare(sent, "!=", 0))
 
 
-def send_each(emit: Emit, call: Any, record: Any, parts: list[Any]) -> None:
-    """One call_send a part; one that finds no memory after all is a fault."""
-    for part in parts:
-        sent = emit.symbol("call_send", call, record, part.data, part.length)
-        emit.fault_if(emit.compare(sent, "==", 0), BufferError, NO_ROOM)
+def room_own(emit: Emit, call: Any, total: Any) -> None:
+    """Body of splitplane.room: whether the handler's own connection takes so many bytes."""
+    builder = emit.builder
+    space = builder.sub(emit.call_word(call, "out_space"), emit.call_word(call, "out_length"))
+    with builder.if_then(emit.compare(total, "<=", space), likely=True):
+        builder.ret(emit.bit(1))
+    room = emit.symbol("call_room", call, emit.call_address(call, "record"))
+    builder.ret(emit.compare(total, "<=", room))
 
 
-def send_parts(
-    emit: Emit, kind: ConnectionKind, self: Any, parts: list[Any], *, trying: bool
-) -> Any:
+def put(emit: Emit, kind: ConnectionKind, call: Any, record: Any, part: Any) -> Any:
+    """One part; whether it was taken."""
+    if isinstance(kind, OwnKind):
+        return emit.shared("splitplane.put", put_own, call, part.data, part.length)
+    sent = emit.symbol("call_send", call, record, part.data, part.length)
+    return emit.compare(sent, "!=", 0)
+
+
+def send_parts(emit: Emit, kind: ConnectionKind, self: Any, parts: list[Any]) -> Any:
     """All of `parts` or nothing; whether they were taken."""
     builder = emit.builder
     call, record = call_of(emit, kind, self), record_of(emit, kind, self)
-    result = emit.flag(1)
+    if len(parts) == 1:
+        return put(emit, kind, call, record, parts[0])
     total = I64(0)
     for part in parts:
         total = builder.add(total, part.length)
-    if not isinstance(kind, OwnKind):
-        send_slowly(emit, call, record, parts, total, result, trying=trying)
-        return builder.load(result)
-    used = emit.call_word(call, "out_length")
-    fits = emit.compare(total, "<=", builder.sub(emit.call_word(call, "out_space"), used))
-    with builder.if_else(fits, likely=True) as (quickly, slowly):
-        with quickly:
-            target = emit.address(emit.call_address(call, "out"), used)
-            for part in parts:
-                emit.copy(target, part.data, part.length)
-                target = emit.address(target, part.length)
-            emit.set_call_word(call, "out_length", builder.add(used, total))
-        with slowly:
-            send_slowly(emit, call, record, parts, total, result, trying=trying)
+    if isinstance(kind, OwnKind):
+        fits = emit.shared("splitplane.room", room_own, call, total)
+    else:
+        fits = emit.compare(total, "<=", emit.symbol("call_room", call, record))
+    result = emit.flag(0)
+    with emit.when(fits):
+        taken = emit.bit(1)
+        for part in parts:
+            taken = builder.and_(taken, put(emit, kind, call, record, part))
+        builder.store(taken, result)
     return builder.load(result)
+
+
+def send_or_fault(emit: Emit, kind: ConnectionKind, self: Any, parts: list[Any]) -> None:
+    """All of `parts`, or BufferError."""
+    taken = send_parts(emit, kind, self, parts)
+    emit.fault_if(emit.builder.not_(taken), BufferError, NO_ROOM)
 
 
 @cache
@@ -154,10 +161,14 @@ def send(kind: ConnectionKind, count: int, *, trying: bool) -> Any:
     """connection.send or try_send of `count` parts"""
 
     def run(emit: Emit, self: Any, *parts: Any) -> Any:
-        taken = send_parts(
-            emit, kind, self, [emit.parts(view, part) for part in parts], trying=trying
-        )
-        return taken if trying else None
+        held = [emit.parts(view, part) for part in parts]
+        if not trying:
+            return send_or_fault(emit, kind, self, held)
+        taken = send_parts(emit, kind, self, held)
+        with emit.when(emit.builder.not_(taken)):
+            call, record = call_of(emit, kind, self), record_of(emit, kind, self)
+            emit.symbol("call_want_writable", call, record, returns=VOID)
+        return taken
 
     names = ["self", *(f"part{index}" for index in range(count))]
     return operation(boolean if trying else none, kind, *[view] * count, names=names)(run)
@@ -173,7 +184,7 @@ def send_int(kind: ConnectionKind) -> Any:
         text = emit.stack(longest)
         length = emit.symbol("text_of_int", text, number)
         start = emit.address(text, emit.builder.sub(I64(longest), length))
-        send_parts(emit, kind, self, [emit.parts(view, emit.view(start, length))], trying=False)
+        send_or_fault(emit, kind, self, [emit.parts(view, emit.view(start, length))])
 
     return run
 

@@ -6,6 +6,7 @@ that nothing is compiled, typed or linked twice.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,6 +115,24 @@ class Emit:
         kind = ir.FunctionType(returns, [argument.type for argument in arguments])
         function = cgutils.get_or_insert_function(self.builder.module, kind, symbol(name))
         return self.builder.call(function, arguments)
+
+    def shared(self, name: str, write: Callable[..., None], *arguments: Any) -> Any:
+        """Calls a function of this module that returns a bit; the first use writes it with `write`."""
+        module = self.builder.module
+        function = module.globals.get(name)
+        if function is None:
+            kind = ir.FunctionType(I1, [argument.type for argument in arguments])
+            function = ir.Function(module, kind, name)
+            function.linkage = "linkonce_odr"
+            builder = ir.IRBuilder(function.append_basic_block())
+            write(self.elsewhere(builder), *function.args)
+        return self.builder.call(function, arguments)
+
+    def elsewhere(self, builder: Any) -> Emit:
+        """The same, writing to another function."""
+        made = copy.copy(self)
+        made.builder = builder
+        return made
 
     def external(self, name: str, returns: Any, *arguments: Any) -> Any:
         """Calls a function of the C library that LLVM knows and may expand in place."""
