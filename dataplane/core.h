@@ -53,7 +53,9 @@ struct core_state {
     uint32_t wheel_entries; /* in slots and backlog, stale ones too */
     uint32_t wheel_missed;  /* 1: a chunk was missing, so some deadline stands in no slot: timer_poll sweeps */
     uint32_t wheel_sweep;   /* the record index that sweep has reached */
-    uint32_t state_rest[3];
+    uint32_t end_index;     /* likewise of a peer's FIN: record, stored last */
+    uint32_t end_next;      /* the new rcv_nxt */
+    uint32_t state_rest[1];
     uint32_t buffer_count[16]; /* per class: free buffers */
 };
 

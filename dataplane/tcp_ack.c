@@ -2,6 +2,7 @@
  * RFC 9293 section 3.10.7.4 "fifth", RFC 5961 section 5.2, RFC 5681, 6582, 6298. Owned by the core. */
 #include "actor.h"
 #include "buffer.h"
+#include "crash.h"
 #include "stats.h"
 #include "stream.h"
 #include "tcp_inside.h"
@@ -40,12 +41,17 @@ static void move_una(struct core *core, uint32_t index, uint32_t ack, uint32_t b
     struct core_state *state = core->state;
     state->ack_una = ack;
     state->ack_left = stream_queued(core, index) - bytes;
-    __atomic_store_n(&state->ack_index, index, __ATOMIC_RELEASE); /* the journal is whole */
+    STORES_STAY();
+    state->ack_index = index; /* the journal is whole */
+    CRASH_POINT(ack_journaled);
     core->records[index].snd_una = ack;
+    CRASH_POINT(ack_moved);
     if (bytes) {
         stream_acknowledge(core, index, bytes);
     }
-    __atomic_store_n(&state->ack_index, RECORD_NONE, __ATOMIC_RELEASE);
+    CRASH_POINT(ack_freed);
+    state->ack_index = RECORD_NONE;
+    CRASH_POINT(ack_done);
 }
 
 static void advance(struct core *core, uint32_t index, const struct segment *segment) {

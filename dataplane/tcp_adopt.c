@@ -9,6 +9,8 @@
 #include "time_wait.h"
 #include "timer.h"
 
+enum { LATELY = 5 }; /* milliseconds before the last turn */
+
 /* tcp_ack.c move_una: snd_una and the send buffer. */
 static void finish_ack(struct core *core) {
     uint32_t index = core->state->ack_index;
@@ -23,23 +25,32 @@ static void finish_ack(struct core *core) {
     core->state->ack_index = RECORD_NONE;
 }
 
-static void finish_states(struct core *core, uint32_t index) {
+/* tcp_open.c establish: what opens a connection after its state. */
+static void finish_opening(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
-    if (record->flags & FLAG_FIN_RECEIVED && record->state == STATE_ESTABLISHED) {
-        record->state = STATE_CLOSE_WAIT; /* rcv_nxt is still before the FIN: it comes again */
+    if (!(record->flags & FLAG_OPENED)) {
+        record->snd_una = record->snd_nxt;
+        actor_open(core, index);
     }
-    if (record->flags & FLAG_FIN_SENT) {
-        if (record->state == STATE_ESTABLISHED) {
-            record->state = STATE_FIN_WAIT_1;
-        } else if (record->state == STATE_CLOSE_WAIT) {
-            record->state = STATE_LAST_ACK;
-        }
-        int unacked =
-            record->state == STATE_FIN_WAIT_1 || record->state == STATE_CLOSING || record->state == STATE_LAST_ACK;
-        uint32_t end = record->snd_una + stream_queued(core, index) + 1;
-        if (unacked && record->snd_una != record->snd_nxt && seq_diff(record->snd_nxt, end) < 0) {
-            record->snd_nxt = end;
-        }
+}
+
+/* tcp_out.c fin_goes: snd_nxt counts a FIN before the flag and the state say so. */
+static void finish_sent_fin(struct core *core, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (record->snd_nxt - record->snd_una > stream_queued(core, index)) {
+        record->flags |= FLAG_FIN_SENT;
+    }
+    if (!(record->flags & FLAG_FIN_SENT)) {
+        return;
+    }
+    if (record->state == STATE_ESTABLISHED) {
+        record->state = STATE_FIN_WAIT_1;
+    } else if (record->state == STATE_CLOSE_WAIT) {
+        record->state = STATE_LAST_ACK;
+    }
+    int waits = record->state == STATE_FIN_WAIT_1 || record->state == STATE_CLOSING || record->state == STATE_LAST_ACK;
+    if (waits && record->snd_una == record->snd_nxt) {
+        close_fin_acked(core, index);
     }
 }
 
@@ -70,16 +81,15 @@ static void adopt_one(struct core *core, uint32_t index) {
         timer_set(core, index, TIMER_TRANSPORT, later(core, RTO_FIRST));
         return;
     }
-    if (record->state == STATE_ESTABLISHED && !(record->flags & FLAG_OPENED)) {
-        actor_open(core, index); /* killed between the state and on_open */
-    }
-    finish_states(core, index);
+    finish_opening(core, index);
+    finish_sent_fin(core, index);
     resume_sending(core, index);
     if (record->state == STATE_FIN_WAIT_2) {
         timer_set(core, index, TIMER_TRANSPORT, later(core, FIN_WAIT_2_MOST));
     }
-    /* Frames claimed but not handled may be lost: an ACK tells the peer where we are. */
-    if (record->busy || record->flags & (FLAG_ACK_NOW | FLAG_ACK_DELAYED)) {
+    /* Its last ACK may have been gathered and never sent. */
+    uint32_t last_turn = (uint32_t)(core->state->now / 1000000);
+    if (record->flags & FLAG_ACK_DELAYED || last_turn - record->last_activity < LATELY) {
         record->flags |= FLAG_ACK_NOW;
     }
     if ((record->flags & (FLAG_FIN_RECEIVED | FLAG_END_TOLD)) == FLAG_FIN_RECEIVED) {
@@ -94,6 +104,10 @@ int tcp_adopt(struct core *core) {
         return error;
     }
     finish_ack(core);
+    if (core->state->end_index) {
+        close_end(core);
+        core->state->end_index = RECORD_NONE;
+    }
     time_wait_recover(core);
     for (uint32_t index = 1; index < core->state->record_fresh; index++) {
         adopt_one(core, index);

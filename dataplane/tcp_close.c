@@ -2,6 +2,7 @@
  * RFC 9293 sections 3.6 and 3.10.7.4, RFC 6191, RFC 1337. Owned by the core. */
 #include "actor.h"
 #include "buffer.h"
+#include "crash.h"
 #include "stats.h"
 #include "stream.h"
 #include "table.h"
@@ -37,8 +38,11 @@ void close_bury(struct core *core, uint32_t index) {
     }
     int reason = record->close_reason ? record->close_reason - 1 : CLOSE_ABORTED;
     record->state = STATE_CLOSED;
+    CRASH_POINT(bury_named);
     actor_close(core, index, reason);
+    CRASH_POINT(bury_told);
     give_back(core, index);
+    CRASH_POINT(bury_emptied);
     timer_clear(core, index, TIMER_TRANSPORT);
     timer_clear(core, index, TIMER_APPLICATION);
     table_delete(core, index);
@@ -57,11 +61,23 @@ void close_fin_acked(struct core *core, uint32_t index) {
     }
 }
 
-/* Stores in the order adoption needs: flag, state, sequence number (tcp_adopt.c). */
+/* Flag, state and rcv_nxt move together or not at all; adoption does it again while the journal stands. */
 void close_fin_received(struct core *core, uint32_t index) {
-    struct record *record = &core->records[index];
+    struct core_state *state = core->state;
+    state->end_next = core->records[index].rcv_nxt + 1;
+    STORES_STAY();
+    state->end_index = index;
+    CRASH_POINT(end_journaled);
+    close_end(core);
+    state->end_index = RECORD_NONE;
+    CRASH_POINT(end_done);
+    actor_end(core, index);
+}
+
+void close_end(struct core *core) {
+    struct record *record = &core->records[core->state->end_index];
     record->flags |= FLAG_FIN_RECEIVED | FLAG_ACK_NOW;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    CRASH_POINT(end_flagged);
     if (record->state == STATE_ESTABLISHED) {
         record->state = STATE_CLOSE_WAIT;
     } else if (record->state == STATE_FIN_WAIT_1) {
@@ -69,9 +85,9 @@ void close_fin_received(struct core *core, uint32_t index) {
     } else if (record->state == STATE_FIN_WAIT_2) {
         record->state = STATE_TIME_WAIT;
     }
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    record->rcv_nxt++;
-    actor_end(core, index);
+    CRASH_POINT(end_stated);
+    record->rcv_nxt = core->state->end_next;
+    CRASH_POINT(end_counted);
 }
 
 void close_time_wait(struct core *core, uint32_t index) {
@@ -87,12 +103,12 @@ void close_time_wait(struct core *core, uint32_t index) {
         .expires = later(core, TIME_WAIT_MILLISECONDS),
         .next_flags = record->flags & FLAG_TIMESTAMPS ? (uint32_t)TIME_WAIT_TIMESTAMPS << 24 : 0,
     };
-    uint32_t hash = record->hash;
     if (!record->close_reason) {
         record->close_reason = CLOSE_LOCAL + 1;
     }
+    time_wait_insert(core, &entry, record->hash); /* first: killed in between, the record is buried by adoption */
+    CRASH_POINT(time_wait_entered);
     close_bury(core, index);
-    time_wait_insert(core, &entry, hash);
 }
 
 static int timestamps_of(const struct time_wait *waiting) {

@@ -1,6 +1,7 @@
 /* A segment for a connection, in the order of RFC 9293 section 3.10.7.4: timestamps, sequence, RST, SYN, ACK, text,
  * FIN; with the blind-attack rules of RFC 5961 and PAWS of RFC 7323. Owned by the core; sends through the others. */
 #include "actor.h"
+#include "crash.h"
 #include "stats.h"
 #include "stream.h"
 #include "tcp_inside.h"
@@ -126,10 +127,13 @@ static int input_text(struct core *core, uint32_t index, const struct segment *s
     }
     /* From here until the handler is through a crash resets this connection: no byte is lost or seen twice. */
     core->state->current = index;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    CRASH_POINT(text_named);
     record->rcv_nxt += taken;
+    CRASH_POINT(text_counted);
     actor_deliver(core, index, segment->data + skip, taken);
+    CRASH_POINT(text_delivered);
     core->state->current = RECORD_NONE;
+    CRASH_POINT(text_done);
     return taken == length;
 }
 

@@ -2,6 +2,7 @@
  * RFC 9293 sections 3.10.7.1-3.10.7.3, RFC 7323, RFC 6528. Until the handshake is through a connection has no busy
  * block: record.rttvar counts its retransmissions and last_activity is when it began. Owned by the core. */
 #include "actor.h"
+#include "crash.h"
 #include "neighbour.h"
 #include "stats.h"
 #include "table.h"
@@ -72,7 +73,9 @@ static void prepare(struct core *core, uint32_t index, uint32_t listener, uint16
 
 static void begin(struct core *core, uint32_t index, enum record_state state, uint8_t flags) {
     struct record *record = &core->records[index];
-    __atomic_store_n(&record->state, (uint8_t)state, __ATOMIC_RELEASE);
+    CRASH_POINT(open_prepared);
+    record->state = (uint8_t)state;
+    CRASH_POINT(open_stated);
     segment_of_record(core, index, record->snd_una, flags, 0, 0);
     timer_set(core, index, TIMER_TRANSPORT, later(core, RTO_FIRST));
 }
@@ -139,10 +142,14 @@ static void establish(struct core *core, uint32_t index, const struct segment *s
         rtt_sample(record, (core->tick - record->last_activity) * 1000);
     }
     record->last_activity = core->tick;
-    record->snd_una = segment->ack;
     ack_window(core, record, segment);
-    __atomic_store_n(&record->state, STATE_ESTABLISHED, __ATOMIC_RELEASE);
+    CRASH_POINT(open_agreed);
+    record->state = STATE_ESTABLISHED;
+    CRASH_POINT(open_established);
+    record->snd_una = segment->ack; /* after the state: a SYN-ACK sent again needs the old one */
+    CRASH_POINT(open_counted);
     actor_open(core, index);
+    CRASH_POINT(open_told);
     actor_pend(core, index);
 }
 

@@ -2,6 +2,7 @@
  * RFC 9293 section 3.8, RFC 5681. Owned by the core. */
 #include "actor.h"
 #include "buffer.h"
+#include "crash.h"
 #include "stats.h"
 #include "stream.h"
 #include "tcp_inside.h"
@@ -52,16 +53,16 @@ static void ack_went(struct core *core, uint32_t index) {
     }
 }
 
-/* FIN's place in the states; the flag first, the sequence number last: adoption can tell (tcp_adopt.c). */
+/* FIN's place in the states; its sequence number has been counted before: adoption makes up for the rest. */
 static void fin_goes(struct record *record) {
     record->flags |= FLAG_FIN_SENT;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    CRASH_POINT(fin_flagged);
     if (record->state == STATE_ESTABLISHED) {
         record->state = STATE_FIN_WAIT_1;
     } else if (record->state == STATE_CLOSE_WAIT) {
         record->state = STATE_LAST_ACK;
     }
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    CRASH_POINT(fin_stated);
 }
 
 /* `length` bytes at `offset` from snd_una, with FIN if that ends the stream. 0: the driver has no room. */
@@ -75,17 +76,19 @@ static int send_one(struct core *core, uint32_t index, struct busy *busy, uint32
         return 0;
     }
     ack_went(core, index);
-    if (fin && !has_sent_fin(record)) {
-        fin_goes(record);
-    }
     if (seq_diff(seq, record->snd_nxt) < 0) {
         core->counters[COUNTER_RETRANSMITTED]++;
     } else if (!busy->rtt_start) {
         busy->rtt_start = greater((uint32_t)(core->now / 1000), 1);
         busy->rtt_seq = end;
     }
+    CRASH_POINT(segment_put);
     if (seq_diff(end, record->snd_nxt) > 0) {
         record->snd_nxt = end;
+    }
+    CRASH_POINT(segment_counted);
+    if (fin && !has_sent_fin(record)) {
+        fin_goes(record);
     }
     if (!busy->rto_deadline) {
         busy->rto_deadline = later(core, busy->rto);
