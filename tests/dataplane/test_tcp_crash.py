@@ -29,10 +29,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     assert compiler, "a C compiler is needed: apt-get install gcc"
     out = tmp_path_factory.mktemp("crash") / "server.so"
-    files = (
-        path for folder in ("dataplane", "runtime", "nic") for path in (ROOT / folder).glob("*.c")
-    )
-    sources = [str(path) for path in files]
+    files = (path for folder in ("dataplane", "runtime") for path in (ROOT / folder).glob("*.c"))
+    sources = [*map(str, files), str(ROOT / "nic" / "memory.c")]
     sources.append(str(ROOT / "tests" / "c" / "tcp_server.c"))
     command = [compiler, "-std=gnu11", "-O1", "-fno-strict-aliasing", "-DCRASH_POINTS"]
     subprocess.run(
