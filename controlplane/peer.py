@@ -75,7 +75,7 @@ class CorePeer:
         self._asks: dict[int, tuple[asyncio.Future[Fixed], type[Fixed], str]] = {}
         self._next_tag = 1
         self._thread = threading.get_ident()
-        self._closed = ""
+        self._closed = self._hung_up = ""
 
     @property
     def asks(self) -> int:
@@ -107,6 +107,8 @@ class CorePeer:
         name = type(request).__qualname__
         if reply is None:
             raise TypeError(f"{name} is a plain Message: only a Request has a reply; tell it")
+        if self._hung_up:
+            raise RuntimeError(self._hung_up)
         if len(self._asks) >= ASKS_MAX:
             raise asyncio.QueueFull(f"{ASKS_MAX} asks to core {self.core_id} have no reply yet")
         future: asyncio.Future[Fixed] = asyncio.get_running_loop().create_future()
@@ -152,14 +154,19 @@ class CorePeer:
             self._letters.popleft()
         self._want(self.core_id, self._ring, 0)
 
+    def hang_up(self, why: str) -> None:
+        """The core will answer no more: asks, those waiting and those to come, get a RuntimeError that says `why`."""
+        self._hung_up = why
+        for future, _, _ in self._asks.values():
+            _fail(future, why)
+
     def close(self, why: str) -> None:
         """Whoever waits, and whoever comes later, gets a RuntimeError that says `why`."""
+        self.hang_up(why)
         self._closed = why
         for letter in self._letters:
             _fail(letter.sent, why)
         self._letters.clear()
-        for future, _, _ in self._asks.values():
-            _fail(future, why)
 
     def _send(self, message: Message, kind: int, target: int, tag: int) -> Awaitable[None]:
         if threading.get_ident() != self._thread:

@@ -24,6 +24,7 @@ from .faults import FaultLog, Locate, Replayer
 from .mailbox import Mailbox
 from .peer import CorePeer, CoreSender, GroupPeer
 
+STOPPED = "the runtime has stopped"
 AFTER_AN_ERROR = 0.1
 """Seconds."""
 RUNS_A_TURN = 16
@@ -92,7 +93,10 @@ class Service:
         return GroupPeer(name, [self.cores[number] for number in self._groups[name]])
 
     async def start(self) -> None:
-        """Starts the actors (`on_start`, whose error passes through), then begins to take messages."""
+        """Starts the actors (`on_start`, whose error passes through), then begins to take messages.
+
+        An error stops the actors that had started.
+        """
         loop = asyncio.get_running_loop()
         for number in range(self._mesh.cores):
             out = self._mesh.ring(CONTROL, number)
@@ -102,11 +106,15 @@ class Service:
         for number, (name, (actor, limit)) in enumerate(self._actors.items()):
             self.mailboxes.append(Mailbox(number, name, actor, limit, self._schema, self._log))
         self._poller = Poller([inbox.ring for inbox in self._inboxes])
+        started: list[Mailbox] = []
         try:
             for mailbox in self.mailboxes:
                 await mailbox.actor.on_start()
+                started.append(mailbox)
         except BaseException:
-            self._poller.stop()
+            poller, self._poller = self._poller, None
+            poller.stop()
+            await self._stop_actors(started)
             raise
         for mailbox in self.mailboxes:
             task = loop.create_task(mailbox.serve(), name=f"splitplane mailbox {mailbox.name}")
@@ -120,9 +128,12 @@ class Service:
             return
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        while loop.time() < end and (
-            self._take_all() or any(inbox.held for inbox in self._inboxes)
-        ):
+        while loop.time() < end:
+            if not self._take_all():
+                for peer in self.cores:
+                    peer.hang_up(STOPPED)  # no reply is left in the rings
+                if not any(inbox.held for inbox in self._inboxes):
+                    break
             await asyncio.sleep(0.001)
         loop.remove_reader(self._poller.fileno())
         poller, self._poller = self._poller, None
@@ -134,17 +145,21 @@ class Service:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        held = [inbox.held for inbox in self._inboxes if inbox.held is not None]
         for mailbox in self.mailboxes:
-            held = [inbox.held for inbox in self._inboxes if inbox.held is not None]
             lost = mailbox.waiting + sum(run.many for run in held if run.target == mailbox.number)
             if lost:
                 self._log.warning("messages_lost", mailbox=mailbox.name, count=lost)
+        await self._stop_actors(self.mailboxes)
+        for peer in self.cores:
+            peer.close(STOPPED)
+
+    async def _stop_actors(self, mailboxes: Iterable[Mailbox]) -> None:
+        for mailbox in mailboxes:
             try:
                 await mailbox.actor.on_stop()
             except Exception:
                 self._log.exception("actor_error", mailbox=mailbox.name, handler="on_stop")
-        for peer in self.cores:
-            peer.close("the runtime has stopped")
 
     def counters(self) -> dict[str, int]:
         """Sums over mailboxes and cores, by name."""

@@ -247,10 +247,10 @@ class ControlActor:
     """Runs in the control plane's asyncio loop and takes messages with `@on(Type)` methods, one at a time."""
 
     async def on_start(self) -> None:
-        """Once, before the first message."""
+        """Once, before the first message and before the cores start: they answer no ask yet."""
 
     async def on_stop(self) -> None:
-        """Once, after the last message."""
+        """Once, after the last message; the cores have stopped."""
 
 
 class On(Generic[M_co]):

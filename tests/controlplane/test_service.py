@@ -461,6 +461,53 @@ def test_stop_finishes_what_came() -> None:
     asyncio.run(main())
 
 
+def test_an_actor_that_waits_for_a_reply_does_not_hold_up_the_stop() -> None:
+    """Once the cores have stopped no reply can come: the ask fails at once, and what waits behind is handled."""
+
+    async def main() -> None:
+        async with world() as now:
+
+            async def hook(number: int, sender: Sender) -> None:
+                if number == 0:
+                    await sender.ask(GetTotal(of=1), timeout=60)
+
+            now.reporter.hook = hook
+            for number in range(5):
+                now.tell(number)
+            await until(now.received)
+            begin = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - begin < 30
+        assert now.reporter.seen == [1, 2, 3, 4]
+        assert now.service.mailboxes[0].failed == 1
+
+    asyncio.run(main())
+
+
+def test_an_actor_that_can_not_start() -> None:
+    """Its error comes out of `start`, those that had started are stopped, and no thread is left."""
+
+    class Broken(ControlActor):
+        async def on_start(self) -> None:
+            raise OSError("no database")
+
+    async def main() -> None:
+        mesh = Mesh.create(1, control_cells=64, core_cells=64)
+        first, last = Reporter(), Reporter()
+        actors = {"first": (first, 1), "broken": (Broken(), 1), "last": (last, 1)}
+        threads = len(os.listdir("/proc/self/task"))
+        service = Service(mesh, SCHEMA, actors=actors, groups={"web": [0]})
+        with pytest.raises(OSError, match="no database"):
+            await service.start()
+        await service.stop()
+        assert first.life == ["start", "stop"]
+        assert last.life == []
+        assert len(os.listdir("/proc/self/task")) <= threads
+        mesh.close()
+        os.close(mesh.fd)
+
+    asyncio.run(main())
+
+
 def test_stop_gives_up_on_a_stuck_actor() -> None:
     """An actor that never returns costs the given time, and its messages are logged as lost."""
 
