@@ -32,7 +32,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     files = (path for folder in ("dataplane", "runtime") for path in (ROOT / folder).glob("*.c"))
     sources = [*map(str, files), str(ROOT / "nic" / "memory.c")]
     sources.append(str(ROOT / "tests" / "c" / "tcp_server.c"))
-    command = [compiler, "-std=gnu11", "-O1", "-fno-strict-aliasing", "-DCRASH_POINTS"]
+    folders = [f"-I{ROOT / folder}" for folder in ("dataplane", "runtime", "nic")]
+    command = [compiler, *folders, "-std=gnu11", "-O1", "-fno-strict-aliasing", "-DCRASH_POINTS"]
     subprocess.run(
         [*command, "-fPIC", "-shared", "-pthread", *sources, "-o", str(out)],
         check=True,

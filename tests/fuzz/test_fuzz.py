@@ -11,7 +11,8 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SANITIZE = ("-std=gnu11", "-g", "-O1", "-fno-sanitize-recover=all", "-pthread")
+FOLDERS = tuple(f"-I{ROOT / folder}" for folder in ("dataplane", "runtime", "nic"))
+SANITIZE = ("-std=gnu11", "-g", "-O1", "-fno-sanitize-recover=all", "-pthread", *FOLDERS)
 TARGETS = sorted(path.name for path in HERE.glob("*_input.c"))
 
 
