@@ -116,6 +116,24 @@ class PeerConnection:
         self._peer.connections.remove(self)
 
 
+def _header(connections: int, buffers: int, time_wait: int, number: int) -> Any:
+    """The plan of a peer's arena: every connection may be busy, and no actor keeps anything."""
+    return arena_header(
+        ArenaConfig(
+            connections=connections,
+            busy_blocks=connections,
+            buffer_bytes=buffers,
+            time_wait=time_wait,
+            side_state_bytes=0,
+            actor_bytes=0,
+            frame_bytes=0,
+            core_id=number,
+            layout_hash=0,
+            page_size=4096,
+        )
+    )
+
+
 class Peer:
     """A core of its own at one side of a wire (anything with `nic`, and `address` of its own end).
 
@@ -139,20 +157,7 @@ class Peer:
         half_open_limit: int = 0,
         time_wait: int = 1024,
     ) -> None:
-        header = arena_header(
-            ArenaConfig(
-                connections=connections,
-                busy_blocks=connections,
-                buffer_bytes=buffers,
-                time_wait=time_wait,
-                side_state_bytes=0,
-                actor_bytes=0,
-                frame_bytes=0,
-                core_id=number,
-                layout_hash=0,
-                page_size=4096,
-            )
-        )
+        header = _header(connections, buffers, time_wait, number)
         self.memory = memory if memory is not None else mmap.mmap(-1, header.bytes)
         if not adopt:
             arena_format(self.memory, header)

@@ -12,7 +12,7 @@ from .boot import BootCore
 from .config import config_of
 from .fixed import Fixed
 from .imports import Actors, data_listeners
-from .layout import Layout
+from .layout import Layout, Listen
 from .mesh import Mesh
 from .program import Entries, Program
 from .schema import Schema
@@ -52,12 +52,7 @@ def assemble(
                 side_state_bytes=core.side_state_bytes,
                 core_offset=offsets[place],
                 config=config_bytes(spec, listen.config),
-                pace=Pace(
-                    listen.max_unconsumed,
-                    listen.reply_reserve,
-                    listen.calls_per_turn,
-                    listen.tick_milliseconds,
-                ),
+                pace=pace_of(listen),
                 number=numbers[order.group, place],
                 reports_to=mailboxes.get(listen.reports_to or "", NO_MAILBOX),
             )
@@ -67,6 +62,16 @@ def assemble(
         core.group(len(cores), cores[(cores.index(order.number) + 1) % len(cores)])
     for peer in mesh.peers:
         core.peer(peer, mesh.ring(order.number, peer), mesh.ring(peer, order.number))
+
+
+def pace_of(listen: Listen) -> Pace:
+    """A listener's limits, for its actor."""
+    return Pace(
+        listen.max_unconsumed,
+        listen.reply_reserve,
+        listen.calls_per_turn,
+        listen.tick_milliseconds,
+    )
 
 
 def attach(core: Core, order: BootCore) -> None:

@@ -1,6 +1,7 @@
 """What every test gets: nothing it started outlives it, and ports nobody else has."""
 
 import os
+import resource
 import socket
 import time
 import uuid
@@ -37,6 +38,15 @@ def own_network() -> None:
 
 
 own_network()
+
+
+def many_descriptors() -> None:
+    """As many as this user may have: thousands of connections have two ends here."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+many_descriptors()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import command, free_cpu
+from processes import command, free_cpus
 from splitplane.testing import Bench, Mode
 
 ROOT = Path(__file__).parent.parent.parent
@@ -216,7 +216,7 @@ def test_http_clients(free_port: Callable[[], int]) -> None:
         "--set",
         f'group.web.listen[0].port="tcp:{port}"',
         "--set",
-        f"group.web.cpus=[{free_cpu()}]",
+        f"group.web.cpus=[{free_cpus()[0]}]",
     )
     url = f"http://127.0.0.1:{port}/"
     with command(ROOT / "examples" / "hello" / "layout.toml", *more) as run:
@@ -235,7 +235,7 @@ def test_redis_clients(free_port: Callable[[], int]) -> None:
         "--set",
         f'group.cache.listen[0].port="tcp:{port}"',
         "--set",
-        f"group.cache.cpus=[{free_cpu()}]",
+        f"group.cache.cpus=[{free_cpus()[0]}]",
     )
     with command(ROOT / "examples" / "resp" / "layout.toml", *more) as run:
         run.seen("running")

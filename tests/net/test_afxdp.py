@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, Command, command, eventually, free_cpu
+from processes import TOOLS, Command, command, eventually, free_cpus
 from wires import OURS, Client, ip, veth
 
 PORT = 8080
@@ -32,7 +32,7 @@ driver = "afxdp"
 interface = "{FRONT}"
 {more}
 [group.web]
-cpus = [{cpus or free_cpu()}]
+cpus = [{cpus or free_cpus()[0]}]
 nic = "front"
 connections = 20000
 [[group.web.listen]]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, command, free_cpu
+from processes import TOOLS, command, free_cpus
 from wires import ip
 
 TAP = "splittap"
@@ -27,7 +27,7 @@ driver = "{driver}"
 interface = "{name}"
 address = "10.9.0.1/24"
 [group.web]
-cpus = [{free_cpu()}]
+cpus = [{free_cpus()[0]}]
 nic = "front"
 connections = 1000
 [[group.web.listen]]

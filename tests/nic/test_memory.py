@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -75,12 +76,7 @@ def test_no_slot_is_lost_when_either_side_is_killed(steps: list[tuple[str, int]]
     for step, count in steps:
         left, right = ends
         if step == "send" and not held:
-            for _ in range(count):
-                if left.send(bytes([number % 256]) * 60):
-                    published.append(number)
-                    number += 1
-                else:
-                    assert len(published) == 8
+            number = publish(left, published, number, count)
         elif step == "alloc" and not held:
             held = [0] * left.nic.driver.tx_alloc(left.nic, frames, count)
         elif step == "take":
@@ -93,8 +89,7 @@ def test_no_slot_is_lost_when_either_side_is_killed(steps: list[tuple[str, int]]
             right.nic.driver.release(right.nic, frames, give)
             claimed -= give
             released += give
-            for _ in range(give):
-                published.popleft()
+            drop(published, give)
         elif step.startswith("kill"):
             side = int(step[-1])
             ends[side] = Wire(descriptor, side)  # the dead end's memory is simply left behind
@@ -103,18 +98,38 @@ def test_no_slot_is_lost_when_either_side_is_killed(steps: list[tuple[str, int]]
                 held = []
             else:
                 if claimed and stalled == released:
-                    for _ in range(claimed):
-                        published.popleft()
+                    drop(published, claimed)
                     released += claimed
                 claimed = 0
                 stalled = released
+    settle(descriptor, published, claimed, frames)
+    os.close(descriptor)
+
+
+def settle(descriptor: int, published: deque[int], claimed: int, frames: Any) -> None:
+    """Both ends anew: what was published and not released arrives, and every slot can be used."""
     left, right = Wire(descriptor, 0), Wire(descriptor, 1)
     left.adopt()
     lib.memory_open(right._base, lib.memory_bytes(8), 1, ffi.new("struct nic **"))
     right.nic.driver.release(right.nic, frames, claimed)
-    for _ in range(claimed):
-        published.popleft()
+    drop(published, claimed)
     assert [frame[0] for frame in right.receive()] == [n % 256 for n in published]
     assert [left.send(b"z" * 60) for _ in range(9)] == [True] * 8 + [False]
     assert len(right.receive()) == 8
-    os.close(descriptor)
+
+
+def publish(wire: Wire, published: deque[int], number: int, count: int) -> int:
+    """Sends up to `count` numbered frames; the next number."""
+    for _ in range(count):
+        if wire.send(bytes([number % 256]) * 60):
+            published.append(number)
+            number += 1
+        else:
+            assert len(published) == 8
+    return number
+
+
+def drop(published: deque[int], count: int) -> None:
+    """The oldest `count` are done with."""
+    for _ in range(count):
+        published.popleft()

@@ -142,8 +142,7 @@ def test_worker_killed_at_every_crash_point_loses_nothing(
                     if not died:
                         break
                     steps.append(crash.killed)
-                assert witnesses.wrong() == []
-                assert witnesses.closed() == []
+                assert (witnesses.wrong(), witnesses.closed()) == ([], [])
                 await until(lambda: runtime.live(0) == WITNESSES, peer.poll)
 
     asyncio.run(scenario())

@@ -1,6 +1,7 @@
 """Programs of tests/c, compiled once a run together with the sources they test, plain or under sanitizers."""
 
 import atexit
+import os
 import shutil
 import subprocess
 import tempfile
@@ -38,12 +39,19 @@ def compiled(source: str, *tested: str, sanitizer: str = "plain") -> Path:
     return out
 
 
+def plain_environment() -> dict[str, str]:
+    """Without a preloaded sanitizer: these programs have their own."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+
 def run(program: Path, *arguments: object, seconds: float = 100) -> str:
     """Its standard output. AssertionError with what it said if its exit code isn't 0.
 
     Address space randomisation is off: TSan of older compilers can't cope with that of newer kernels.
     """
     command = ["setarch", "-R", str(program), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds, check=False, env=plain
+    )
     assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stderr}"
     return done.stdout
