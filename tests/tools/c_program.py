@@ -51,7 +51,12 @@ def run(program: Path, *arguments: object, seconds: float = 100) -> str:
     """
     command = ["setarch", "-R", str(program), *map(str, arguments)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds, check=False, env=plain
+        command,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env=plain_environment(),
     )
     assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stderr}"
     return done.stdout
