@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from numba import config
+from numba.core.errors import NumbaError
 
 from ..errors import ActorError, Problem
 from ..schema import Schema
@@ -89,16 +90,17 @@ def build(session: Session, unit: Unit, *, verbose: bool) -> None:
     except Exception as error:  # noqa: BLE001
         line = getattr(getattr(error, "loc", None), "line", None) or unit.source.tree.lineno
         text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
-        sentence = f"{unit.name} does not compile: {text[:160]}"
+        if isinstance(error, NumbaError):
+            sentence = f"{unit.name} does not compile: {text[:160]}"
+            advice = "write this line in smaller steps; --verbose shows the compiler's own words"
+        else:
+            sentence = f"the compiler itself failed: {type(error).__name__}: {text[:160]}"
+            advice = "please report this with what --verbose shows"
         place = Place(session.spec.actor.__name__, unit.name)
         shown = excerpt(unit.source.file, line)
         if verbose:
             shown += "\n" + traceback.format_exc()
-        remedy = (
-            ""
-            if verbose
-            else "write this line in smaller steps; --verbose shows the compiler's own words"
-        )
+        remedy = "" if verbose else advice
         session.problems.append(
             Problem(
                 file=unit.source.file,

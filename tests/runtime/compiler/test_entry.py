@@ -7,6 +7,7 @@ import threading
 import pytest
 from splitplane.runtime.actor import Connection, ControlActor, DataActor
 from splitplane.runtime.compiler import CompiledActor, compile_actor
+from splitplane.runtime.compiler.unit import Unit
 from splitplane.runtime.errors import ActorError
 from splitplane.runtime.program import Compiled
 from splitplane.runtime.schema import schema_of
@@ -139,3 +140,16 @@ def test_jit_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
     with pytest.raises(ActorError, match="unset NUMBA_DISABLE_JIT"):
         compile_actor(Echo, schema_of([Echo]))
+
+
+def test_own_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the compiler itself fails, it says so instead of blaming the user's line; --verbose shows where."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(Unit, "compile", broken)
+    with pytest.raises(ActorError, match="the compiler itself failed: RuntimeError: out of order"):
+        compile_actor(Echo, schema_of([Echo]))
+    with pytest.raises(ActorError, match="Traceback"):
+        compile_actor(Echo, schema_of([Echo]), verbose=True)
