@@ -159,6 +159,15 @@ class Runtime:
         front = self._held.fronts.get(group)
         return front.facts if front else {}
 
+    def held_queues(self, group: str) -> list[tuple[int, int]]:
+        """(socket, address of its region in this process) of each AF_XDP queue of a group: for nic.afxdp.audit."""
+        return [
+            (queue[1], held.arena.address + queue[2])
+            for held in self._held.cores
+            if held.order.group == group and held.order.front and held.order.driver == "afxdp"
+            for queue in held.order.front.queues
+        ]
+
     def __getitem__(self, group: str) -> GroupPeer:
         """The cores of a group, to tell and ask. KeyError, naming those there are, if there is none of that name."""
         if self._service is None:
