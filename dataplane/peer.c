@@ -223,7 +223,7 @@ int64_t peer_send(struct peer *peer, int number, const uint8_t *data, uint32_t l
     }
     uint32_t room = stream_room(peer->core, connection->index);
     length = length < room ? length : room;
-    if (stream_send(peer->core, connection->index, data, length)) {
+    if (!length || stream_send(peer->core, connection->index, data, length)) {
         return 0;
     }
     actor_pend(peer->core, connection->index);

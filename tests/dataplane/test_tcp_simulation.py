@@ -71,3 +71,85 @@ def test_bytes_survive_the_wire(faults: str, room: int) -> None:
     with Simulation(FAULTS[faults], room=room) as simulation:
         transfer(simulation, (size, size // 2), seed=room)
         simulation.assert_nothing_left()
+
+
+def crowd(simulation: Simulation, count: int, size: int, seed: int) -> None:
+    """So many connections at once, each with bytes both ways, each closed by one side, the other, or both at once."""
+    dice = random.Random(seed)
+    pairs = [simulation.connect() for _ in range(count)]
+    data = [(dice.randbytes(dice.randint(0, size)), dice.randbytes(size)) for _ in pairs]
+    for (left, right), (down, up) in zip(pairs, data, strict=True):
+        left.send(down)
+        right.send(up)
+
+    def arrived() -> bool:
+        lengths = [(left.length, right.length) for left, right in pairs]
+        return lengths == [(len(up), len(down)) for down, up in data]
+
+    assert simulation.until(arrived, 3600)
+    for (left, right), (down, up) in zip(pairs, data, strict=True):
+        assert (left.received, right.received) == (up, down)
+        for end in dice.choice([(left,), (right,), (left, right)]):
+            end.close()
+    everyone = [end for pair in pairs for end in pair]
+    assert simulation.until(lambda: all(end.closed for end in everyone), 600)
+    assert {end.reason for end in everyone} <= {"local", "peer"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_connections_share_a_bad_wire(seed: int) -> None:
+    """Thirty connections at once, bytes both ways, closed from either side or both at once: all whole, nothing left."""
+    plan = FaultPlan(
+        seed=seed,
+        loss=0.02,
+        duplicate=0.02,
+        reorder=0.02,
+        delay=2 * MILLISECOND,
+        jitter=MILLISECOND,
+    )
+    with Simulation(plan, connections=40, room=20_000) as simulation:
+        crowd(simulation, 30, 8000, seed)
+        simulation.assert_nothing_left()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_too_little_memory_is_slow_but_never_stuck(seed: int) -> None:
+    """With a twentieth of the buffers that all would like, each connection comes through whole or is reset by the
+    relief of a shortage; nobody waits for ever, and nothing is left."""
+    plan = FaultPlan(seed=seed, delay=MILLISECOND)
+    data = random.Random(seed).randbytes(30_000)
+    with Simulation(plan, connections=24, room=30_000, buffers=1 << 16) as simulation:
+        pairs = [simulation.connect() for _ in range(20)]
+        for left, right in pairs:
+            left.send(data)
+            right.send(data)
+
+        def settled() -> bool:
+            for left, right in pairs:
+                if left.length == right.length == len(data) and not left.closed:
+                    left.close()
+            return all(end.closed for pair in pairs for end in pair)
+
+        assert simulation.until(settled, 600)
+        whole = [(left, right) for left, right in pairs if right.reason == "peer"]
+        assert all(left.received == right.received == data for left, right in whole)
+        assert len(whole) >= 5
+        simulation.assert_nothing_left()
+
+
+def test_aborts_in_the_midst_free_everything() -> None:
+    """Connections aborted by either side while bytes fly leave nothing behind."""
+    dice = random.Random(3)
+    with Simulation(FaultPlan(loss=0.05, delay=MILLISECOND), connections=40) as simulation:
+        pairs = [simulation.connect() for _ in range(30)]
+        for pair in pairs:
+            dice.choice(pair).send(dice.randbytes(50_000))
+        for pair in pairs:
+            simulation.step()
+            dice.choice(pair).abort()
+        everyone = [end for pair in pairs for end in pair]
+        for end in everyone:
+            if not end.closed:
+                end.send(b"is anyone there?")  # a reset may have been lost: asking finds out
+        assert simulation.until(lambda: all(end.closed for end in everyone), 1200)
+        simulation.assert_nothing_left()
