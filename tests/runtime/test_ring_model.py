@@ -12,6 +12,7 @@ from ring_model import (
     Position,
     Ring,
     Thread,
+    both_killed,
     consumer_killed,
     nobody_killed,
     producer_killed,
@@ -38,7 +39,7 @@ def test_everything_arrives_once(
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(
     ("cells", "batches"),
-    [(2, SINGLES[:3]), (2, MIXED), (4, ((1, 2, 3), (4, 4))), (4, ((1, 1), (2, 3, 4)))],
+    [(2, SINGLES[:3]), (2, MIXED), (4, ((1, 2), (4, 4))), (4, ((1, 1), (2, 3, 4)))],
 )
 def test_producer_killed_anywhere(cells: int, batches: tuple[Batch, ...], order: str) -> None:
     """What it had put arrives, half-written batches never do, and its successor's messages follow."""
@@ -54,6 +55,12 @@ def test_consumer_killed_anywhere(
 ) -> None:
     """At most what was in hand comes twice; or is missing, if the consumer advances before it delivers."""
     assert consumer_killed(Ring(cells), batches, order=order, each=each, late=late) > 100
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_both_killed_anywhere(order: str) -> None:
+    """Two new workers adopt the two ends side by side: nothing that was put is lost, and one message may come twice."""
+    assert both_killed(Ring(2), ((1,), (2, 3)), AGAIN, order=order) > 1000
 
 
 class FirstToLast(Ring):

@@ -207,20 +207,30 @@ def nobody_killed(
     return Explorer(threads, ring.memory(), order=order, private=PRIVATE, check=check).run()
 
 
+def split(happened: tuple[Any, ...]) -> tuple[int, list[int]]:
+    """How many batches the dead producer had put, and what the consumer got."""
+    put = next(event[1] for event in happened if isinstance(event, tuple))
+    return put, [event for event in happened if not isinstance(event, tuple)]
+
+
+def after_producer(batches: tuple[Batch, ...], wanted: list[int], put: int, got: list[int]) -> str:
+    """Of the dead producer's batches a whole number, at least those it had put; then its successor's messages."""
+    wholes = [messages(batches[:count]) for count in range(len(batches) + 1)]
+    old, new = got[: len(got) - len(wanted)], got[len(got) - len(wanted) :]
+    if new != wanted or old not in wholes:
+        return "half a batch, a ghost, or something lost"
+    return "" if wholes.index(old) >= put else f"{put} batches were put"
+
+
 def producer_killed(
     ring: Ring, batches: tuple[Batch, ...], again: tuple[Batch, ...], *, order: str = "tso"
 ) -> int:
     """Of the dead producer's batches a whole number arrives, with all that it had put; then its successor's."""
-    wholes = [messages(batches[:count]) for count in range(len(batches) + 1)]
     wanted = messages(again)
 
     def check(happened: tuple[Any, ...]) -> str:
-        put = next(event[1] for event in happened if isinstance(event, tuple))
-        got = [event for event in happened if not isinstance(event, tuple)]
-        old, new = got[: len(got) - len(wanted)], got[len(got) - len(wanted) :]
-        if new != wanted or old not in wholes:
-            return "half a batch, a ghost, or something lost"
-        return "" if wholes.index(old) >= put else f"{put} batches were put"
+        put, got = split(happened)
+        return after_producer(batches, wanted, put, got)
 
     threads = [partial(ring.mortal_producer, batches), partial(ring.consumer, wanted[-1])]
     successors = {0: partial(ring.adopt_producer, again)}
@@ -247,6 +257,29 @@ def consumer_killed(
     last, end = wanted[-1], sum(map(len, batches))
     threads = [partial(ring.producer, batches), partial(ring.consumer, last, each, late, end)]
     successors = {1: partial(ring.adopt_consumer, last, each, late, end)}
+    return Explorer(
+        threads, ring.memory(), order=order, private=PRIVATE, successors=successors, check=check
+    ).run()
+
+
+def both_killed(
+    ring: Ring, batches: tuple[Batch, ...], again: tuple[Batch, ...], *, order: str = "tso"
+) -> int:
+    """Both ends, each at any moment, adopted side by side: as for each alone."""
+    wanted = messages(again)
+
+    def check(happened: tuple[Any, ...]) -> str:
+        put, got = split(happened)
+        once = [message for place, message in enumerate(got) if got[place - 1 : place] != [message]]
+        if len(got) > len(once) + 1:
+            return "more than what was in hand is repeated"
+        return after_producer(batches, wanted, put, once)
+
+    threads = [partial(ring.mortal_producer, batches), partial(ring.consumer, wanted[-1])]
+    successors = {
+        0: partial(ring.adopt_producer, again),
+        1: partial(ring.adopt_consumer, wanted[-1]),
+    }
     return Explorer(
         threads, ring.memory(), order=order, private=PRIVATE, successors=successors, check=check
     ).run()

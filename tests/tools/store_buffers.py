@@ -85,7 +85,7 @@ class State(NamedTuple):
     sleeping: tuple[Address | None, ...]
     memory: tuple[Hashable, ...]
     delivered: tuple[Hashable, ...]
-    killed: bool
+    killed: frozenset[int]
 
 
 @dataclass
@@ -123,8 +123,8 @@ class Explorer:
     ) -> None:
         """`memory`: every address and its first value. `private`: addresses that one thread and its successor use.
 
-        `successors`: mortal threads by number, and who comes after each; one kill in a run. `check` returns what is
-        wrong with what was delivered in the end.
+        `successors`: mortal threads by number, and who comes after each; every one may be killed once in a run.
+        `check` returns what is wrong with what was delivered in the end.
         """
         self.order, self.private, self.check = order, private, check
         self.successors = dict(successors or {})
@@ -135,7 +135,7 @@ class Explorer:
         places = tuple(self._place(program, ()) for program in threads)
         empty: tuple[tuple[Store, ...], ...] = ((),) * len(threads)
         nobody: tuple[Address | None, ...] = (None,) * len(threads)
-        self._first = State(places, empty, nobody, tuple(memory.values()), (), killed=False)
+        self._first = State(places, empty, nobody, tuple(memory.values()), (), frozenset())
 
     def run(self) -> int:
         """Looks at every reachable state; returns how many. Raises Found with a history for the first bad one."""
@@ -212,7 +212,7 @@ class Explorer:
             place = self._places[number]
             if place is None:
                 continue
-            if not state.killed and thread in self.successors:
+            if thread in self.successors and thread not in state.killed:
                 yield f"{thread}: killed", self._kill(state, thread)
             if state.sleeping[thread] is None:
                 yield from self._step(state, thread, number, place.step)
@@ -237,7 +237,7 @@ class Explorer:
             buffers=_with(state.buffers, thread, ()),
             sleeping=_with(state.sleeping, thread, None),
             memory=memory,
-            killed=True,
+            killed=state.killed | {thread},
         )
 
     def _stored(self, memory: tuple[Hashable, ...], entry: Store) -> tuple[Hashable, ...]:
