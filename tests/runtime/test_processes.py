@@ -13,13 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, Echoes, children, command, eventually, is_alive, layout, toml
+from processes import TOOLS, Echoes, children, command, eventually, is_alive, is_held, layout, toml
 from splitplane.dataplane.peer import Peer
 from splitplane.nic.memory import Wire
 from splitplane.runtime.runtime import Runtime
 from splitplane.runtime.system import process_status
-
-SURPLUS = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/surplus_hugepages")
 
 
 @contextmanager
@@ -53,11 +51,6 @@ def is_listening(port: int) -> bool:
     return wanted in Path("/proc/net/tcp").read_text()
 
 
-def surplus() -> int:
-    """2 MiB pages that runtimes hold beyond the machine's reserved ones."""
-    return int(SURPLUS.read_text()) if SURPLUS.exists() else 0
-
-
 @pytest.fixture
 def path(tmp_path: Path, free_port: Callable[[], int]) -> Path:
     """A layout's file, its actors beside it."""
@@ -67,14 +60,14 @@ def path(tmp_path: Path, free_port: Callable[[], int]) -> Path:
     return made
 
 
-def assert_gone(everybody: set[int], port: int, name: str, pages: int) -> None:
+def assert_gone(everybody: set[int], memories: set[tuple[int, int]], port: int, name: str) -> None:
     """Processes, memory, claims and sockets, all of them, within a second."""
     started = time.monotonic()
     assert eventually(lambda: not any(map(is_alive, everybody)), 1)
     assert eventually(lambda: not is_listening(port), 1)
     claims = Path("/proc/net/unix")
     assert eventually(lambda: f"splitplane/runtime/{name}/" not in claims.read_text(), 1)
-    assert eventually(lambda: surplus() <= pages, 1)
+    assert not any(map(is_held, memories))
     assert time.monotonic() - started < 4
 
 
@@ -82,21 +75,23 @@ def assert_gone(everybody: set[int], port: int, name: str, pages: int) -> None:
 def test_killed_controller_leaves_nothing(path: Path, stopped: str | None) -> None:
     """kill -9 of the controller under load, also with a launcher or workers that SIGSTOP has frozen: launcher, workers
     and standbys end, memory and port come back."""
-    port, pages = int(path.stem), surplus()
+    port = int(path.stem)
     with command(path) as run, load(port):
         run.seen("running")
-        everybody = run.everybody()
-        assert len(everybody) >= 3
+        run.settled()
+        everybody, memories = run.everybody(), run.memories()
+        assert len(everybody) == 4
+        assert len(memories) == 2
         frozen = {None: set(), "launcher": {run.launcher}, "workers": children(run.launcher)}
         for pid in frozen[stopped]:
             os.kill(pid, signal.SIGSTOP)
         run.process.kill()
-        assert_gone(everybody, port, str(run.pid), pages)
+        assert_gone(everybody, memories, port, str(run.pid))
 
 
 def test_controller_killed_while_it_starts_leaves_nothing(path: Path) -> None:
     """kill -9 of the controller at any moment of the start, imports and compilation included: nothing is left."""
-    port, pages = int(path.stem), surplus()
+    port = int(path.stem)
     dice = random.Random(11)
     for _ in range(6):
         with command(path) as run:
@@ -104,16 +99,16 @@ def test_controller_killed_while_it_starts_leaves_nothing(path: Path) -> None:
             time.sleep(dice.uniform(0, 1))
             everybody = run.everybody()
             run.process.kill()
-            assert_gone(everybody, port, str(run.pid), pages)
+            assert_gone(everybody, set(), port, str(run.pid))
 
 
 def test_killed_launcher_and_worker_leave_nothing_once_the_runtime_ends(path: Path) -> None:
     """kill -9 of worker, then launcher, under load: both are replaced and the service answers; after SIGTERM nothing of
     any of them is left and the exit code is 0."""
-    port, pages = int(path.stem), surplus()
+    port = int(path.stem)
     with command(path) as run:
         run.seen("running")
-        everybody = run.everybody()
+        everybody, memories = run.everybody(), run.memories()
         with load(port):
             os.kill(run.worker(), signal.SIGKILL)
             run.seen("worker_replaced")
@@ -126,7 +121,7 @@ def test_killed_launcher_and_worker_leave_nothing_once_the_runtime_ends(path: Pa
                 one.sendall(b"hello")
                 assert one.recv(9) == b"hello"
         assert run.end() == 0
-        assert_gone(everybody, port, str(run.pid), pages)
+        assert_gone(everybody, memories, port, str(run.pid))
 
 
 def test_graceful_stop_finishes_what_is_open_and_counts(path: Path) -> None:

@@ -122,6 +122,21 @@ def children(pid: int) -> set[int]:
     return set()
 
 
+def is_held(memory: tuple[int, int]) -> bool:
+    """Whether any process that we may look into has a descriptor of this memory, or has it mapped."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            for link in (process / "fd").iterdir():
+                with suppress(OSError):
+                    about = link.stat()
+                    if (about.st_dev, about.st_ino) == memory:
+                        return True
+        with suppress(OSError):
+            if f" {memory[1]} /memfd:splitplane" in (process / "maps").read_text():
+                return True
+    return False
+
+
 class Command:
     """`splitplane run --json` in a process of its own: its events as they come."""
 
@@ -178,6 +193,25 @@ class Command:
         """The worker's pid, from the last event that names it."""
         named = [one for one in self.events if one["event"] in ("started", "worker_replaced")]
         return int(named[-1]["pid"])
+
+    def settled(self) -> set[int]:
+        """Waits until worker and standby stand; a standby just forked is still the launcher's image."""
+
+        def stand() -> bool:
+            seen = [process_status(pid) for pid in children(self.launcher)]
+            return len(seen) == 2 and all(one and one.name == "tested:0" for one in seen)
+
+        assert eventually(stand), self.errors
+        return children(self.launcher)
+
+    def memories(self) -> set[tuple[int, int]]:
+        """Device and inode of every arena and mesh that the launcher holds."""
+        found = set()
+        for link in Path(f"/proc/{self.launcher}/fd").iterdir():
+            if "memfd:splitplane" in os.readlink(link):
+                about = link.stat()
+                found.add((about.st_dev, about.st_ino))
+        return found
 
     def everybody(self) -> set[int]:
         """Controller, launcher, workers and standbys."""
