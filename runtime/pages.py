@@ -30,7 +30,9 @@ Hugepages = Literal["auto", "require", "off"]
 Rung = Literal["hugetlb", "collapsed", "small"]
 
 SMALL = 4096
-COST = "with millions of connections, looking one up takes up to 1.6 times as long as on 2 MiB pages"
+COST = (
+    "with millions of connections, looking one up takes up to 1.6 times as long as on 2 MiB pages"
+)
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 OVERCOMMIT = Path("/proc/sys/vm/nr_overcommit_hugepages")
 
