@@ -9,17 +9,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, Command, command, eventually, free_cpus
+from processes import Command, command, eventually, free_cpus
 from wires import OURS, Client, ip, veth
 
 PORT = 8080
-FRONT = "splitfront"
+FRONT, PEER = "splitfront", "splitfrontpeer"
 
 
-def toml(*, actor: str = "survivors:Echo", more: str = "", cpus: str = "") -> str:
+def toml(*, actor: str = "echo:Echo", more: str = "", cpus: str = "") -> str:
     """One group over the interface."""
     return f"""
 name = "tested"
@@ -48,11 +49,17 @@ def client() -> Iterator[Client]:
         yield made
 
 
+def examples(folder: Path) -> None:
+    """Puts the examples' modules there."""
+    for name in ("echo", "hello"):
+        text = (files("splitplane") / "examples" / name / f"{name}.py").read_text()
+        (folder / f"{name}.py").write_text(text)
+
+
 @contextmanager
 def serving(tmp_path: Path, text: str) -> Iterator[Command]:
     """The layout, running."""
-    for module in TOOLS.glob("survivors.py"):
-        (tmp_path / module.name).write_text(module.read_text())
+    examples(tmp_path)
     path = tmp_path / "layout.toml"
     path.write_text(text)
     with command(path) as running:
@@ -181,7 +188,7 @@ def refused(tmp_path: Path, text: str, *prefix: str) -> str:
     """What `run` says when it refuses the layout."""
     path = tmp_path / "layout.toml"
     path.write_text(text)
-    (tmp_path / "survivors.py").write_text((TOOLS / "survivors.py").read_text())
+    examples(tmp_path)
     words = [*prefix, sys.executable, "-m", "splitplane", "run", str(path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stderr
@@ -269,3 +276,73 @@ def test_flows_that_move_to_another_core(tmp_path: Path) -> None:
         assert all(one.get("opened") for one in counted), counted
         assert sum(one.get("handed_on", 0) for one in counted) > 0
         assert sum(one.get("handed_in", 0) for one in counted) > 0
+
+
+HOLD = """
+import resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+streams = [socket.create_connection(("10.77.0.1", 8080), timeout=60) for _ in range(10_000)]
+for number, stream in enumerate(streams):
+    stream.sendall(number.to_bytes(4, "big"))
+for number, stream in enumerate(streams):
+    assert stream.recv(4, socket.MSG_WAITALL) == number.to_bytes(4, "big"), number
+print("same")
+"""
+
+
+def test_ten_thousand_connections(client: Client, tmp_path: Path) -> None:
+    """Ten thousand kernel connections are held at once, and each gets its own bytes back."""
+    with serving(tmp_path, toml()):
+        assert client.run("python3", "-c", HOLD, seconds=120) == "same\n"
+
+
+def test_a_link_that_goes_down_and_up(client: Client, tmp_path: Path) -> None:
+    """A transfer outlives its link being taken down for a second and brought up again."""
+    with serving(tmp_path, toml()):
+        said: list[str] = []
+        transfer = threading.Thread(target=lambda: said.append(echo(client, 100_000_000)))
+        transfer.start()
+        time.sleep(0.2)
+        ip("link", "set", FRONT, "down")
+        time.sleep(1)
+        ip("link", "set", FRONT, "up")
+        transfer.join()
+        assert said == ["same\n"]
+
+
+def test_what_the_client_sees_on_the_wire(client: Client, tmp_path: Path) -> None:
+    """Every frame that we send has a good checksum, as tcpdump at the client's end verifies it."""
+    record = subprocess.Popen(
+        [*client.prefix, "tcpdump", "-i", PEER, "-vv", "-n", "-l", "--immediate-mode", "src", OURS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert record.stderr
+    assert record.stdout
+    assert eventually(lambda: "listening" in record.stderr.readline(), 10)
+    with serving(tmp_path, toml()):
+        assert echo(client, 300_000) == "same\n"
+    record.send_signal(signal.SIGINT)
+    seen = record.communicate(timeout=20)[0]
+    assert seen.count("(correct)") > 100
+    assert "incorrect" not in seen
+    assert "bad cksum" not in seen
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["wrk", "-t", "1", "-c", "64", "-d", "1", f"http://{OURS}:{PORT}/"],
+        ["ab", "-q", "-k", "-c", "16", "-n", "5000", f"http://{OURS}:{PORT}/"],
+    ],
+)
+def test_http_clients(client: Client, tmp_path: Path, command: list[str]) -> None:
+    """wrk and ab get nothing but good answers, keep-alive and all."""
+    reporter = 'config = { report_every = 1_000_000_000 }\nreports_to = "reporter"\n[control.reporter]\nactor = "hello:Reporter"\n'
+    with serving(tmp_path, toml(actor="hello:Hello") + reporter) as running:
+        said = client.run(*command)
+        assert "Socket errors" not in said
+        assert "Non-2xx" not in said
+        assert running.end() == 0
+        assert running.seen("counters")[0]["handler_calls"] > 4000
