@@ -4,7 +4,6 @@ to whoever asked, or, for faults, to the log. Runs in one asyncio event loop; th
 
 import asyncio
 import contextlib
-import typing
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,7 @@ from ..dataplane.poller import Poller
 from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
 from ..runtime.actor import ControlActor
 from ..runtime.assemble import config_bytes
-from ..runtime.config import Config, config_of
-from ..runtime.errors import ActorError, Problem
+from ..runtime.config import config_of
 from ..runtime.imports import Actors, data_listeners
 from ..runtime.layout import Layout
 from ..runtime.mesh import CONTROL, Mesh
@@ -295,14 +293,10 @@ def service_of(layout: Layout, actors: Actors, mesh: Mesh, schema: Schema) -> Se
 def control_actor(cls: type[ControlActor], values: Mapping[str, Any]) -> ControlActor:
     """One of that class, its `config` filled if it declares one (`config: Settings`, a Config).
 
-    ActorError, with a problem for each key that is wrong or that nobody declares.
+    ActorError, with a problem for each key that is wrong.
     """
     actor = cls()
-    wanted = typing.get_type_hints(cls).get("config")
-    if isinstance(wanted, type) and issubclass(wanted, Config):
-        actor.config = config_of(wanted, values)  # type: ignore[attr-defined]
-    elif values:
-        text = f"{cls.__qualname__} declares no config"
-        remedy = f"drop the key, or write config: Settings in {cls.__qualname__}"
-        raise ActorError([Problem("", text, name, values[name], remedy) for name in values])
+    config = spec_of(cls).config
+    if config is not None:
+        actor.config = config_of(config, values)  # type: ignore[attr-defined]
     return actor

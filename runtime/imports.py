@@ -62,8 +62,8 @@ def found_actors(layout: Layout) -> tuple[Actors, list[Problem]]:
         key = f"control.{name}.actor"
         try:
             found = import_actor(control.actor, layout.directory, ControlActor)
-            spec_of(found)
             actors.control[name] = found
+            note(_config_problems(found, control.config, layout.file, f"control.{name}.config"))
         except ActorError as error:
             note(_placed(problem, layout.file, key, control.actor) for problem in error.problems)
     return actors, list(problems.values())
@@ -77,7 +77,7 @@ def data_listeners(layout: Layout) -> Iterator[tuple[str, int, Listen]]:
 
 
 def _config_problems(
-    actor: type[DataActor], values: dict[str, Any], file: str, key: str
+    actor: type[DataActor] | type[ControlActor], values: dict[str, Any], file: str, key: str
 ) -> Iterator[Problem]:
     config = spec_of(actor).config
     if config is None:

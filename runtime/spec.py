@@ -81,7 +81,8 @@ def spec_of(actor: type) -> ActorSpec:
         raise ActorError(f"{actor!r} is no class derived from DataActor or ControlActor")
     problems: list[Problem] = []
     if issubclass(actor, ControlActor):
-        spec = ActorSpec(actor, None, None, None, {}, tuple(messages_of(actor, problems)))
+        config = attribute_of(actor, "config", Config, problems)
+        spec = ActorSpec(actor, None, None, config, {}, tuple(messages_of(actor, problems)))
     else:
         handlers = {
             name: getattr(actor, name)

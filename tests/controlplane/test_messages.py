@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import talkers
 from processes import kill_worker, layout, replaced, until
-from splitplane.runtime.errors import AskError
+from splitplane.runtime.errors import ActorError, AskError
+from splitplane.runtime.imports import import_actors
 from splitplane.runtime.layout import Layout
 from splitplane.runtime.runtime import Runtime
 from structlog.testing import capture_logs
@@ -133,3 +134,21 @@ def test_ask_across_a_kill() -> None:
             assert isinstance(await tally_of(runtime), Tally)
 
     asyncio.run(scene())
+
+
+def test_config_of_a_control_actor() -> None:
+    """A control actor's config is filled from the layout; keys that don't fit are named, with all other problems."""
+
+    async def scene() -> None:
+        more = (
+            'reports_to = "clerk"\n[control.clerk]\nactor = "talkers:Clerk"\nconfig = { shift = 7 }'
+        )
+        async with Runtime(layout(actor="talkers:Talker", more=more)) as runtime:
+            assert clerk_of(runtime).config.shift == 7
+
+    asyncio.run(scene())
+    wrong = '[control.clerk]\nactor = "talkers:Clerk"\nconfig = { shft = 7, shift = -1 }'
+    with pytest.raises(ActorError) as raised:
+        import_actors(layout(actor="talkers:Talker", more=wrong))
+    keys = {problem.key for problem in raised.value.problems}
+    assert keys == {"control.clerk.config.shft", "control.clerk.config.shift"}

@@ -3,6 +3,7 @@ writes down what comes.
 """
 
 from splitplane import (
+    Config,
     Connection,
     ControlActor,
     DataActor,
@@ -117,7 +118,13 @@ class Talker(DataActor):
         return self.core
 
 
+class Shift(Config):
+    shift: u32 = 1
+
+
 class Clerk(ControlActor):
+    config: Shift
+
     def __init__(self) -> None:
         self.numbers: list[int] = []
 
