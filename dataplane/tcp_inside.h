@@ -150,7 +150,7 @@ void tcp_schedule(struct core *core, uint32_t index, int blocked);
 /* tcp_close.c */
 void close_fin_acked(struct core *core, uint32_t index);
 void close_fin_received(struct core *core, uint32_t index);
-void close_end(struct core *core); /* what the journal of a FIN says */
+void close_end(struct core *core);                                /* what the journal of a FIN says */
 void close_finish(struct core *core, uint32_t index, int reason); /* bury at the end of the turn */
 void close_bury(struct core *core, uint32_t index);
 void close_time_wait(struct core *core, uint32_t index);
