@@ -339,7 +339,8 @@ def test_what_the_client_sees_on_the_wire(client: Client, tmp_path: Path) -> Non
 )
 def test_http_clients(client: Client, tmp_path: Path, command: list[str]) -> None:
     """wrk and ab get nothing but good answers, keep-alive and all."""
-    reporter = 'config = { report_every = 1_000_000_000 }\nreports_to = "reporter"\n[control.reporter]\nactor = "hello:Reporter"\n'
+    quiet = "config = { report_every = 1_000_000_000 }\n"
+    reporter = quiet + 'reports_to = "reporter"\n[control.reporter]\nactor = "hello:Reporter"\n'
     with serving(tmp_path, toml(actor="hello:Hello") + reporter) as running:
         said = client.run(*command)
         assert "Socket errors" not in said
