@@ -5,8 +5,10 @@ is pinned, nothing replaces a core that crashes.
 """
 
 import asyncio
-import bdb
+import os
+import pdb  # noqa: T100 - what breakpoint() opens
 import signal
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -31,13 +33,19 @@ def foreground(layout: Layout, log: Any) -> int:
         name: group.model_copy(update={"cpus": group.cpus[:1]})
         for name, group in layout.group.items()
     }
+    if sys.breakpointhook is sys.__breakpointhook__ and "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = _debug
     small = layout.model_copy(update={"group": groups})
     with Holdings(small, pinned=False) as holdings:
-        # A second Ctrl-C, or `q` in a debugger that a Ctrl-C has opened: the cores have stopped by then.
-        with suppress(KeyboardInterrupt, bdb.BdbQuit):
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C: the cores have stopped at once
             asyncio.run(_serve(holdings, log))
         ended(len(small.cores), lambda core: holdings.cores[core].state.counters(), log)
     return 0
+
+
+def _debug() -> None:
+    """breakpoint() without pdb's own Ctrl-C, which would go on taking it after `c`: it ends the run, as without pdb."""
+    pdb.Pdb(nosigint=True).set_trace(sys._getframe().f_back)
 
 
 async def _serve(holdings: Holdings, log: Any) -> None:
