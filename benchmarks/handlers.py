@@ -101,8 +101,8 @@ class Candidate:
         """`entry` instead of the actor's own, if given; `ok` as it must be after each call; `beside`: on the same
         connection of the same core, because where buffers lie decides how fast a copy is."""
         self.own = beside is None
-        self.bench = beside.bench if beside else Bench(actor, mode=mode).__enter__()
-        self.handle = beside.handle if beside else self.bench.connect().handle
+        self.bench: Bench = beside.bench if beside else Bench(actor, mode=mode).__enter__()
+        self.handle: int = beside.handle if beside else self.bench.connect().handle
         core = self.bench.core_of_tests
         own = getattr(core.actor, kind)[HANDLERS.index("on_data")]
         self.entry = entry or int(ffi.cast("uintptr_t", own))

@@ -66,6 +66,16 @@ static int take(int number) {
     return memcmp(back, connections[number].sent, LINE) == 0 ? 1 : -2;
 }
 
+/* Sends what is due, a line on each connection that waits for none; how many were sent in all. */
+static uint64_t ask_due(uint64_t asked, uint64_t due, int all, int *next) {
+    for (int tried = 0; asked < due && tried < all; tried++, *next = (*next + 1) % all) {
+        if (!connections[*next].waiting && connections[*next].descriptor >= 0) {
+            ask(*next, ++asked);
+        }
+    }
+    return asked < due && due - asked > (uint64_t)all ? due - (uint64_t)all : asked;
+}
+
 int main(int count, char **words) {
     if (count != 7) {
         return 2;
@@ -81,13 +91,7 @@ int main(int count, char **words) {
     printf("ready\n");
     fflush(stdout);
     while ((time = now()) < end) {
-        uint64_t due = (uint64_t)((double)(time - start) * rate / 1e9);
-        for (int tried = 0; asked < due && tried < all; tried++, next = (next + 1) % all) {
-            if (!connections[next].waiting && connections[next].descriptor >= 0) {
-                ask(next, ++asked);
-            }
-        }
-        asked = asked < due && due - asked > (uint64_t)all ? due - (uint64_t)all : asked;
+        asked = ask_due(asked, (uint64_t)((double)(time - start) * rate / 1e9), all, &next);
         struct epoll_event events[EVENTS];
         int ready = epoll_wait(poll, events, EVENTS, 0);
         for (int i = 0; i < ready; i++) {
