@@ -180,7 +180,7 @@ class Peer:
         self._started = not adopt
         self._adopt = adopt
         self._client: Any = None
-        self.next_hop = bytes((*wire.address[:5], 1 - wire.address[5]))
+        self.next_hop = bytes((*wire.address[:5], wire.address[5] ^ 1))
 
     def listen(self, port: int) -> None:
         """Accepts connections to `port`; they appear through `accept`. Raises OSError (ENOSPC)."""

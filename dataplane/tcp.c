@@ -74,11 +74,12 @@ int tcp_attach(struct core *core, struct nic *nic) {
     }
     uint32_t limit = core->config.half_open_limit ? core->config.half_open_limit : core->capacity / 8;
     tcp->half_open_size = 2 * limit + 16;
-    tcp->half_open = calloc(tcp->half_open_size, sizeof *tcp->half_open);
+    tcp->half_open = malloc(tcp->half_open_size * sizeof *tcp->half_open);
     if (!tcp->half_open) {
         free(tcp);
         return -ENOMEM;
     }
+    memset(tcp->half_open, 0xff, tcp->half_open_size * sizeof *tcp->half_open); /* pages exist once written */
     core->nic = nic;
     core->transport = &tcp_transport;
     core->transport_private = tcp;
