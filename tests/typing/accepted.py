@@ -14,6 +14,7 @@ from splitplane import (
     State,
     View,
     on,
+    start,
 )
 from splitplane.protocols import OK, Head, parse_head, split_line, split_prefixed
 from splitplane.testing import Bench, Peer
@@ -126,6 +127,12 @@ class Collector(ControlActor):
     @on(Visit, batch=True)
     async def visits(self, batch: Any) -> None:
         print(batch["requests"].sum())
+
+
+async def service() -> None:
+    async with start("layout.toml") as runtime:
+        assert_type(await runtime["web"][0].ask(GetTotals()), Totals)
+        await runtime["web"].tell(Visit(connection=1))
 
 
 def test_web() -> None:

@@ -8,6 +8,7 @@ from splitplane import (
     State,
     View,
     on,
+    start,
 )
 from splitplane.types import u32
 
@@ -73,3 +74,11 @@ class Reporter(ControlActor):
         await sender.ask(Visit(requests=1))  # E: arg-type
         visit: Visit = await sender.ask(GetTotals())  # E: arg-type
         print(visit, (await sender.ask(GetTotals())).sreved)  # E: attr-defined
+
+
+async def service() -> None:
+    async with start("layout.toml") as runtime:
+        await runtime["web"].tell(Totals(served=1))  # E: arg-type
+        await runtime["web"][0].ask(Visit(requests=1))  # E: arg-type
+        (await runtime["web"][0].ask(GetTotals())).sreved  # E: attr-defined
+        runtime.web  # E: attr-defined
