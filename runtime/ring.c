@@ -60,7 +60,7 @@ __attribute__((always_inline)) static inline void put_rows(struct ring *ring, co
     for (uint64_t i = count; i-- > 0;) {
         struct ring_cell *cell = ring_cell_at(ring, at + i, cells);
         uint64_t word = ring_word(&messages[i]) | ring_lap(at + i, cells);
-        memcpy(cell->payload, payloads + i * stride, whole ? RING_PAYLOAD : messages[i].length);
+        ring_copy(cell->payload, payloads + i * stride, whole ? RING_PAYLOAD : messages[i].length);
         if (i > 0) {
             __atomic_store_n(&cell->word, word, __ATOMIC_RELAXED);
         } else {
