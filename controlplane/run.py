@@ -6,6 +6,7 @@ object a line on standard output.
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -20,12 +21,24 @@ def run(
     layout: Layout, *, interpret: bool = False, verbose: bool = False, as_json: bool = False
 ) -> int:
     """Runs it; the exit code, 0. Raises MachineError or ActorError before it starts, StartError when it fails later."""
+    _standard_streams()
     log = _logger(as_json=as_json)
     if interpret:
         from .foreground import foreground
 
         return foreground(layout, log)
     return asyncio.run(_run(layout, log, verbose=verbose))
+
+
+def _standard_streams() -> None:
+    """Where a standard stream was closed (some daemons do), /dev/null: else the next descriptor would take its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _logger(*, as_json: bool) -> Any:

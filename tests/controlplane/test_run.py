@@ -176,3 +176,38 @@ def test_interrupted_start_ends_quietly(tmp_path: Path, free_port: Callable[[], 
         assert run.end(signal.SIGINT) == 0
         assert "Traceback" not in run.errors
     assert not os.path.exists(f"/proc/{run.pid}")
+
+
+def test_closed_standard_streams_do_no_harm(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    """Started with standard input, output and error closed, it serves and ends with 0."""
+    shutil.copy(TOOLS / "survivors.py", tmp_path)
+    port = free_port()
+    path = tmp_path / "layout.toml"
+    path.write_text(toml(port))
+    run = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            'exec "$@" <&- >&- 2>&-',
+            "sh",
+            sys.executable,
+            "-m",
+            "splitplane",
+            "run",
+            str(path),
+        ]
+    )
+    try:
+
+        def serves() -> bool:
+            try:
+                return exchange(port, b"hello") == b"hello"
+            except ConnectionRefusedError:
+                return False
+
+        assert eventually(serves, 60)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 0
+    finally:
+        run.kill()
+        run.wait()

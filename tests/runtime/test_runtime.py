@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 import splitplane
+import uvloop
 from processes import TOOLS, eventually, is_alive, kill_worker, layout, replaced, toml
+from splitplane.runtime import controller
 from splitplane.runtime.claim import holder_of
 from splitplane.runtime.errors import ActorError, LayoutError, MachineError, StartError
 from splitplane.runtime.runtime import Runtime
@@ -170,6 +172,61 @@ def test_cancelled_start_ends_its_processes() -> None:
         assert not is_alive(launcher)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("victim", ["worker killed", "launcher killed", "launcher stopped"])
+def test_stop_comes_to_its_end_whatever_happens(
+    victim: str, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker or a launcher that is killed while connections drain, or a launcher that somebody has stopped: stop returns
+    all the same, and no process is left."""
+    monkeypatch.setattr(controller, "STOP_MARGIN", 0.5)
+
+    async def scenario() -> None:
+        port = free_port()
+        runtime = Runtime(layout(port, driver="kernel"))
+        async with runtime:
+            everybody = {runtime.launcher_pid, runtime.workers[0].pid}
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+                one.sendall(b"hello")
+                stopping = asyncio.ensure_future(runtime.stop())
+                await asyncio.sleep(0)
+                if victim == "worker killed":
+                    assert kill_worker(runtime)
+                else:
+                    number = signal.SIGKILL if victim == "launcher killed" else signal.SIGSTOP
+                    os.kill(runtime.launcher_pid, number)
+                await asyncio.wait_for(stopping, 60)
+            assert eventually(lambda: not any(map(is_alive, everybody)), 1)
+
+    asyncio.run(scenario())
+
+
+def test_other_loops_and_threads(free_port: Callable[[], int]) -> None:
+    """It runs in uvloop, and in an event loop of a thread that isn't the main one."""
+
+    async def scenario() -> None:
+        port = free_port()
+        async with Runtime(layout(port, driver="kernel")) as runtime:
+            assert await asyncio.to_thread(exchange, port, b"hello") == b"hello"
+            assert kill_worker(runtime)
+            await replaced(runtime, 1)
+            assert await asyncio.to_thread(exchange, port, b"hello") == b"hello"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
+    failures: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            asyncio.run(scenario())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert failures == []
 
 
 def forked_sleeper() -> int:
