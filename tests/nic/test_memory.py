@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from c_program import compiled, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from splitplane.dataplane.native import ffi, lib
@@ -133,3 +134,9 @@ def drop(published: deque[int], count: int) -> None:
     """The oldest `count` are done with."""
     for _ in range(count):
         published.popleft()
+
+
+@pytest.mark.parametrize("sanitizer", ["thread", "address"])
+def test_both_ends_at_once(sanitizer: str) -> None:
+    """Two threads, frames both ways, each whole and in order; no race and no byte out of bounds."""
+    run(compiled("wire_stress.c", "nic/memory.c", sanitizer=sanitizer), 50_000)
