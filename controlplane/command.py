@@ -124,10 +124,17 @@ def _check_body(options: argparse.Namespace) -> int:
 
 def _plan_body(options: argparse.Namespace) -> int:
     from ..runtime.load import load_layout
+    from ..runtime.boot_line import boot_line
     from ..runtime.plan import plan, plan_text
 
-    planned = plan(load_layout(options.layout, options.overrides))
-    print(json.dumps(planned.as_dict()) if options.json else plan_text(planned))
+    layout = load_layout(options.layout, options.overrides)
+    planned = plan(layout)
+    line = boot_line(layout, planned, planned.machine)
+    if options.json:
+        print(json.dumps(planned.as_dict() | {"boot_line": line}))
+        return 0
+    print(plan_text(planned))
+    print(f"boot line: {line}")
     return 0
 
 

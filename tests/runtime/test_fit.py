@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from splitplane.runtime.boot_line import boot_line
 from splitplane.runtime.fit import Findings, control_cpus, fit
 from splitplane.runtime.layout import Layout
 from splitplane.runtime.machine import Machine, read_machine
@@ -127,6 +128,18 @@ def test_address_elsewhere(free_port: Any) -> None:
     """Listening at an address of another machine is refused."""
     problems, _ = said(fit(layout(free_port(), nic={"bind": "192.0.2.1"}), machine(), None))
     assert "this machine has no such address" in problems[0]
+
+
+def test_boot_line(free_port: Any) -> None:
+    """The line isolates the layout's CPUs, leaves the others to Linux, and reserves the plan's pages; no CPU left: it
+    says so."""
+    made = layout(free_port(), group={"cpus": [1]})
+    planned = plan(made, {})
+    few = replace(machine(), online=(0, 1))
+    line = boot_line(made, planned, few)
+    assert line.startswith("isolcpus=managed_irq,domain,1 nohz_full=1 rcu_nocbs=1 irqaffinity=0 ")
+    assert f"hugepages={-(-planned.total // HUGE)}" in line
+    assert boot_line(made, planned, replace(machine(), online=(1,))).startswith("none")
 
 
 def test_plan_adds_up(free_port: Any) -> None:
