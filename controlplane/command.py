@@ -123,8 +123,8 @@ def _check_body(options: argparse.Namespace) -> int:
 
 
 def _plan_body(options: argparse.Namespace) -> int:
-    from ..runtime.load import load_layout
     from ..runtime.boot_line import boot_line
+    from ..runtime.load import load_layout
     from ..runtime.plan import plan, plan_text
 
     layout = load_layout(options.layout, options.overrides)

@@ -9,7 +9,7 @@ from typing import Any
 from splitplane.runtime.boot_line import boot_line
 from splitplane.runtime.fit import Findings, control_cpus, fit
 from splitplane.runtime.layout import Layout
-from splitplane.runtime.machine import Machine, read_machine
+from splitplane.runtime.machine import HUGE, Machine, read_machine
 from splitplane.runtime.plan import Plan, busy_blocks, plan
 
 GIB = 2**30
