@@ -74,7 +74,7 @@ struct record {
     /* Line 1: the rest an idle connection needs. */
     uint8_t application[RECORD_STATE_BYTES];
     uint32_t generation;    /* changes with every reuse of this index; part of the handle */
-    uint32_t next;          /* free: of the free list; taken: RECORD_TAKEN | the wheel's second entry (timer.c) */
+    uint32_t next;          /* free: of the free list; taken: RECORD_TAKEN | where the wheel has it (timer.c) */
     uint32_t hash;          /* table_hash of flow, so that deletion needs no rehash */
     uint32_t last_activity; /* tick */
     uint32_t srtt, rttvar;  /* microseconds (RFC 6298); srtt 0 = no sample yet */

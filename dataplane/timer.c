@@ -44,7 +44,7 @@ static struct chunk *chunk_at(const struct core *core, uint32_t chunk) {
     return (struct chunk *)(void *)(core->timers + sizeof(struct wheel)) + chunk - 1;
 }
 
-/* Two entries a record (the nearer and the farther deadline), a part-filled chunk a slot. */
+/* Two entries a record (a nearer and a farther deadline), a part-filled chunk a slot. */
 uint32_t timer_chunks(uint64_t connections) {
     return (uint32_t)(connections * 2 / CHUNK_ENTRIES) + CHUNKS_SPARE;
 }
@@ -119,46 +119,64 @@ static uint32_t slot_tick(const struct core *core, uint32_t number) {
     return (unit + (ahead ? ahead : LEVEL_SLOTS)) << shift;
 }
 
-/* A record remembers two entries, as slot + 1 in record.next: the one looked at first (its tick is `queued`) and a
- * farther one. A third displaces the nearer of the two, which goes stale where it is: the farther would lie there
- * longest, and a record whose deadlines alternate between near and far would leave one behind at each round. */
+/* A record remembers three entries that stand for it, as slot + 1, 0 = none: the one looked at first (its tick is
+ * `queued`) and two farther ones, to which it returns instead of adding another. When a fourth comes the nearest is
+ * forgotten, and goes stale where it is: it will be gone soonest. Without this a record whose deadlines swing between
+ * near and far (an hour's idle time, a second's RTO, a delayed ACK) would leave an entry behind at each swing. */
 enum { ENTRY_BITS = 11, ENTRY_MASK = (1 << ENTRY_BITS) - 1 };
 
-static uint32_t near_entry(const struct record *record) {
-    return record->next & ENTRY_MASK;
+_Static_assert(RECORD_TAKEN > 4 << 2 * ENTRY_BITS, "a level and two entries lie below the mark");
+
+struct standing {
+    uint32_t near, middle, far;
+};
+
+static struct standing standing_of(const struct record *record) {
+    uint32_t level = record->next >> 2 * ENTRY_BITS & 3;
+    uint32_t slot = level * LEVEL_SLOTS + (record->queued >> LEVEL_SHIFT * level) % LEVEL_SLOTS;
+    return (struct standing){record->queued ? slot + 1 : 0, record->next >> ENTRY_BITS & ENTRY_MASK,
+                             record->next & ENTRY_MASK};
 }
 
-static uint32_t far_entry(const struct record *record) {
-    return record->next >> ENTRY_BITS & ENTRY_MASK;
+static void remember(struct record *record, uint32_t tick, struct standing standing) {
+    uint32_t level = standing.near ? (standing.near - 1) / LEVEL_SLOTS : 0;
+    record->queued = standing.near ? tick : 0;
+    record->next = RECORD_TAKEN | level << 2 * ENTRY_BITS | standing.middle << ENTRY_BITS | standing.far;
 }
 
-static void remember(struct record *record, uint32_t tick, uint32_t near, uint32_t far) {
-    record->queued = tick;
-    record->next = RECORD_TAKEN | far << ENTRY_BITS | near;
+/* Without a near entry, one of the farther may do; 1 if it does. */
+static int promote(struct core *core, struct record *record, struct standing standing, uint32_t deadline) {
+    uint32_t *next = standing.middle ? &standing.middle : &standing.far;
+    uint32_t tick = *next ? slot_tick(core, *next - 1) : 0;
+    if (!tick || before(deadline, tick))
+        return 0;
+    standing.near = *next;
+    *next = 0;
+    remember(record, tick, standing);
+    return 1;
 }
 
 /* Makes sure that the record is looked at no later than at `deadline`. */
 static void queue(struct core *core, uint32_t index, uint32_t deadline) {
     struct record *record = &core->records[index];
-    uint32_t near = near_entry(record);
-    uint32_t far = far_entry(record);
+    struct standing standing = standing_of(record);
     uint32_t tick;
-    if (near && !before(deadline, record->queued))
+    if (standing.near && !before(deadline, record->queued))
         return;
-    if (!near && far) {
-        tick = slot_tick(core, far - 1);
-        if (tick && !before(deadline, tick)) {
-            remember(record, tick, far, 0);
-            return;
-        }
+    if (!standing.near && promote(core, record, standing, deadline))
+        return;
+    if (standing.near && !standing.far) {
+        standing.far = standing.middle;
+        standing.middle = standing.near;
+    } else if (standing.near && !standing.middle) {
+        standing.middle = standing.near;
     }
-    uint32_t number = slot_for(core, deadline, &tick);
-    if (push(core, number, index)) {
+    standing.near = slot_for(core, deadline, &tick) + 1;
+    if (push(core, standing.near - 1, index)) {
         core->state->wheel_missed = 1;
-        remember(record, 0, 0, far ? far : near);
-        return;
+        standing.near = 0;
     }
-    remember(record, tick, number + 1, far ? far : near);
+    remember(record, tick, standing);
 }
 
 void timer_set(struct core *core, uint32_t index, enum timer_which which, uint32_t deadline) {
@@ -171,7 +189,8 @@ void timer_set(struct core *core, uint32_t index, enum timer_which which, uint32
         return;
     if (!core->state->wheel_entries)
         core->state->wheel_tick = core->tick;
-    queue(core, index, deadline);
+    /* Not queued, its other deadline may have missed a chunk. */
+    queue(core, index, record->queued ? deadline : earliest(record));
 }
 
 void timer_clear(struct core *core, uint32_t index, enum timer_which which) {
@@ -219,12 +238,18 @@ static void look_entry(struct core *core, uint32_t index, uint32_t entry) {
     struct record *record = &core->records[index];
     if (!record_taken(core, index))
         return;
-    if (near_entry(record) == entry) {
-        remember(record, 0, 0, far_entry(record));
+    struct standing standing = standing_of(record);
+    if (standing.near == entry) {
+        standing.near = 0;
+        remember(record, 0, standing);
         look(core, index);
-    } else if (far_entry(record) == entry) {
-        remember(record, record->queued, near_entry(record), 0);
+        return;
     }
+    if (standing.middle == entry)
+        standing.middle = 0;
+    else if (standing.far == entry)
+        standing.far = 0;
+    remember(record, record->queued, standing);
 }
 
 /* The tick of the first slot with entries after wheel_tick; only if there is one. */
@@ -358,7 +383,7 @@ void timer_recover(struct core *core) {
     for (index = 1; index < state->record_fresh; index++) {
         if (!record_taken(core, index))
             continue;
-        remember(&core->records[index], 0, 0, 0);
+        remember(&core->records[index], 0, (struct standing){0, 0, 0});
         uint32_t deadline = earliest(&core->records[index]);
         if (deadline)
             queue(core, index, deadline);
