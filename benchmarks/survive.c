@@ -76,68 +76,42 @@ static uint64_t ask_due(uint64_t asked, uint64_t due, int all, int *next) {
     return asked < due && due - asked > (uint64_t)all ? due - (uint64_t)all : asked;
 }
 
-struct tally {
-    uint64_t asked, answers, lost, wrong;
-    int64_t last; /* when the last answer came */
-};
-
-/* What the pace asks for, on connections whose answer is there; what can't be kept up with is let go. */
-static void ask_due(struct tally *tally, uint64_t due, int all) {
-    static int next;
-    for (int tried = 0; tally->asked < due && tried < all; tried++, next = (next + 1) % all) {
-        if (!connections[next].waiting && connections[next].descriptor >= 0) {
-            ask(next, ++tally->asked);
-        }
-    }
-    if (due > tally->asked + (uint64_t)all) {
-        tally->asked = due - (uint64_t)all;
-    }
-}
-
-static void answered(struct tally *tally, int64_t gap) {
-    int64_t time = now();
-    tally->answers++;
-    if (time - tally->last > gap) {
-        printf("gap %lld %lld\n", (long long)tally->last, (long long)time);
-    }
-    tally->last = time;
-}
-
-static void take_all(struct tally *tally, int poll, int64_t gap) {
-    struct epoll_event events[EVENTS];
-    int ready = epoll_wait(poll, events, EVENTS, 0);
-    for (int i = 0; i < ready; i++) {
-        int number = (int)events[i].data.u32, result = take(number);
-        if (result < 0) {
-            tally->lost += result == -1;
-            tally->wrong += result == -2;
-            close(connections[number].descriptor);
-            connections[number].descriptor = -1;
-        } else if (result) {
-            answered(tally, gap);
-        }
-    }
-}
-
 int main(int count, char **words) {
     if (count != 7) {
         return 2;
     }
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(words[2]))};
     inet_pton(AF_INET, words[1], &address.sin_addr);
-    int all = atoi(words[3]), poll = epoll_create1(0);
+    int all = atoi(words[3]), next = 0, poll = epoll_create1(0);
     double rate = atof(words[4]);
     int64_t gap = atoll(words[6]) * 1000;
-    open_all(poll, &address, all < MOST ? all : MOST);
-    int64_t start = now(), end = start + atoll(words[5]) * 1000000000ll, time;
-    struct tally tally = {.last = start};
+    uint64_t answers = 0, lost = 0, wrong = 0, asked = 0;
+    open_all(poll, &address, all);
+    int64_t start = now(), end = start + atoll(words[5]) * 1000000000ll, last = start, time;
     printf("ready\n");
     fflush(stdout);
     while ((time = now()) < end) {
-        ask_due(&tally, (uint64_t)((double)(time - start) * rate / 1e9), all);
-        take_all(&tally, poll, gap);
+        asked = ask_due(asked, (uint64_t)((double)(time - start) * rate / 1e9), all, &next);
+        struct epoll_event events[EVENTS];
+        int ready = epoll_wait(poll, events, EVENTS, 0);
+        for (int i = 0; i < ready; i++) {
+            int number = (int)events[i].data.u32, result = take(number);
+            if (result < 0) {
+                lost += result == -1;
+                wrong += result == -2;
+                close(connections[number].descriptor);
+                connections[number].descriptor = -1;
+            } else if (result) {
+                answers++;
+                time = now();
+                if (time - last > gap) {
+                    printf("gap %lld %lld\n", (long long)last, (long long)time);
+                }
+                last = time;
+            }
+        }
     }
-    printf("answers %llu lost %llu wrong %llu\n", (unsigned long long)tally.answers, (unsigned long long)tally.lost,
-           (unsigned long long)tally.wrong);
+    printf("answers %llu lost %llu wrong %llu\n", (unsigned long long)answers, (unsigned long long)lost,
+           (unsigned long long)wrong);
     return 0;
 }
