@@ -1,6 +1,7 @@
 """Messages between the control plane and a real worker, both ways, also while workers are killed."""
 
 import asyncio
+import os
 import random
 import time
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 
 import pytest
 import talkers
-from processes import kill_worker, layout, replaced, until
+from processes import eventually, kill_worker, layout, replaced, until
+from splitplane.runtime.claim import holder_of
 from splitplane.runtime.errors import ActorError, AskError
 from splitplane.runtime.imports import import_actors
 from splitplane.runtime.layout import Layout
 from splitplane.runtime.runtime import Runtime
 from structlog.testing import capture_logs
-from talkers import Burst, Clerk, Divide, GetTally, Number, Tally
+from talkers import Burst, Clerk, Divide, GetTally, Number, Pass, Tally
 
 LINES = Path(talkers.__file__).read_text().splitlines()
 
@@ -134,6 +136,28 @@ def test_ask_across_a_kill() -> None:
             assert isinstance(await tally_of(runtime), Tally)
 
     asyncio.run(scene())
+
+
+def test_from_core_to_core() -> None:
+    """Messages go from worker to worker, and from a worker to itself, in order and without loss."""
+
+    async def scene(cpus: list[int]) -> None:
+        more = 'reports_to = "clerk"\n[control.clerk]\nactor = "talkers:Clerk"'
+        one = layout(actor="talkers:Relay", more=more)
+        group = one.group["web"].model_copy(update={"cpus": tuple(cpus)})
+        many = one.model_copy(update={"group": {"web": group}}).located(one.directory, one.file)
+        async with Runtime(many) as runtime:
+            cores, clerk = len(cpus), clerk_of(runtime)
+            for value in range(300):
+                await runtime["web"][0].tell(Pass(value=value, hops=20, cores=cores))
+            await until(lambda: len(clerk.numbers) == 300)
+            assert clerk.numbers == list(range(300))
+            tallies = await runtime["web"].ask(GetTally(), timeout=20)
+            assert [tally.told for tally in tallies] == [300 * 20 // cores] * cores
+
+    cpus = sorted(os.sched_getaffinity(0))[-2:]
+    assert eventually(lambda: all(holder_of(f"cpu/{cpu}") is None for cpu in cpus), 100)
+    asyncio.run(scene(cpus))
 
 
 def test_config_of_a_control_actor() -> None:

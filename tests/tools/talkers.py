@@ -64,6 +64,36 @@ class Divide(Request[Tally]):
     by: u32
 
 
+class Pass(Message):
+    """Goes `hops` times from core to core, then to the control plane as a Number."""
+
+    value: u64
+    hops: u32
+    cores: u32
+
+
+class Relay(DataActor):
+    core: Tally
+
+    def on_data(self, connection: Connection[State], data: View) -> int:
+        return len(data)
+
+    @on(Pass)
+    def carry(self, message: Pass) -> None:
+        if message.hops == 0:
+            self.tell(Number(value=message.value))
+        else:
+            self.core.told += 1
+            next_core = (self.core_id + 1) % message.cores
+            self.tell(
+                Pass(value=message.value, hops=message.hops - 1, cores=message.cores), to=next_core
+            )
+
+    @on(GetTally)
+    def tally(self, message: GetTally) -> Tally:
+        return self.core
+
+
 class Talker(DataActor):
     core: Tally
 
