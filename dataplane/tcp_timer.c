@@ -37,8 +37,7 @@ static void arm(struct core *core, uint32_t index, struct busy *busy, int blocke
         }
     }
     if (record->flags & FLAG_ACK_DELAYED && !busy->ack_deadline) {
-        busy->ack_deadline = record->transport_deadline ? earlier(record->transport_deadline, later(core, ACK_DELAY))
-                                                        : later(core, ACK_DELAY);
+        busy->ack_deadline = earlier(record->transport_deadline, later(core, ACK_DELAY));
     }
 }
 
@@ -65,7 +64,7 @@ void tcp_schedule(struct core *core, uint32_t index, int blocked) {
     if (busy) {
         deadline = busy_deadline(core, index, busy, blocked);
     } else if (record->flags & FLAG_ACK_DELAYED) {
-        deadline = record->transport_deadline ? record->transport_deadline : later(core, ACK_DELAY);
+        deadline = earlier(record->transport_deadline, later(core, ACK_DELAY));
     }
     if (blocked) {
         deadline = later(core, 1);
@@ -121,7 +120,7 @@ void tcp_timer(struct core *core, uint32_t index) {
         close_finish(core, index, CLOSE_TIMEOUT);
         return;
     }
-    if (record->flags & FLAG_ACK_DELAYED && (!busy || passed(core, busy->ack_deadline))) {
+    if (record->flags & FLAG_ACK_DELAYED && (!busy || !busy->ack_deadline || passed(core, busy->ack_deadline))) {
         record->flags |= FLAG_ACK_NOW;
     }
     if (busy && passed(core, busy->rto_deadline)) {

@@ -452,3 +452,44 @@ def test_full_send_wire_is_waited_out() -> None:
         received = b"".join(segment.data for segment in raw.receive() + raw.wait(0.01))
         assert received == b"x" * 10_000
         assert raw.counter("retransmitted") == 0
+
+
+def test_kept_bytes_are_acknowledged_in_time() -> None:
+    """What the actor leaves for later is acknowledged like what it takes: after 40 ms."""
+    with Raw(room=4000) as raw:
+        raw.establish(MSS_1000)
+        for _ in range(4):
+            raw.send(ACK, b"k" * 1000)
+        assert raw.send(ACK, b"k" * 500) == []
+        assert raw.wait(0.039) == []
+        (ack,) = raw.wait(0.002)
+        assert ack.ack == raw.seq
+
+
+def test_draining_closes_gently_then_resets() -> None:
+    """Draining sends what is queued, then FIN, and takes no new connection; past the deadline what is left is reset."""
+    with Raw() as raw:
+        connection = raw.establish(MSS_1000)
+        connection.send(b"bye")
+        assert raw.core.transport.drain(raw.core, 0) == 1
+        (last,) = raw.receive()
+        assert (last.data, last.flags) == (b"bye", ACK | PSH | FIN)
+        raw.source_port = 5001
+        assert [s.flags for s in raw.send(SYN, seq=1)] == [RST | ACK]
+        assert raw.core.transport.drain(raw.core, 1) == 1
+        assert [s.flags for s in raw.receive()] == [RST | ACK]
+        assert connection.reason == "shutdown"
+        assert raw.core.transport.drain(raw.core, 1) == 0
+
+
+def test_an_idle_connection_holds_no_busy_block(raw: Raw) -> None:
+    """Once everything is acknowledged both ways a connection is its 128 bytes again."""
+    connection = raw.establish()
+    connection.send(b"question?")
+    raw.receive()
+    assert raw.record.busy
+    assert raw.send(ACK, b"answer!") == []
+    (ack,) = raw.wait(0.041)  # not by the deadline of the retransmission that is due no more
+    assert ack.ack == raw.seq
+    assert not raw.record.busy
+    assert not raw.record.transport_deadline
