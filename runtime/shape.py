@@ -5,6 +5,7 @@ own size as in C. Computed once a class, at first use; knows no values.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -107,12 +108,25 @@ class RefusedError(Exception):
 
 
 def declared(cls: type, name: str, problem: str, remedy: str = "", value: Any = None) -> Problem:
-    """A Problem with the declaration of `cls.name`."""
+    """A Problem with the declaration of `cls.name`, or of `cls` itself."""
     module = sys.modules.get(cls.__module__)
     file = getattr(module, "__file__", None) or cls.__module__
-    return Problem(
-        file, problem, f"{cls.__qualname__}.{name}" if name else cls.__qualname__, value, remedy
-    )
+    line, text = line_of(cls, name)
+    key = f"{cls.__qualname__}.{name}" if name else cls.__qualname__
+    return Problem(file, problem, key, value, remedy, line, f"    {text}" if text else "")
+
+
+def line_of(cls: type, name: str) -> tuple[int, str]:
+    """Where `cls` declares `name`, and that line; (0, "") if its source is not to be had."""
+    try:
+        lines, first = inspect.getsourcelines(cls)
+    except (OSError, TypeError):
+        return 0, ""
+    declares = rf"\s*((async\s+)?def\s+)?{re.escape(name)}\b" if name else r"\s*class\b"
+    for number, line in enumerate(lines):
+        if re.match(declares, line):
+            return first + number, line.strip()
+    return first, lines[0].strip()
 
 
 def build(cls: type) -> Shape:

@@ -9,6 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+PAGE = ROOT / "docs" / "actors.md"
 EXPECTED = re.compile(r"# E: ([\w-]+)")
 FOUND = re.compile(r"^(\S+?):(\d+): error: .*\[([\w-]+)\]$")
 
@@ -30,7 +31,10 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[in
         *sorted(HERE.glob("rejected/*.py")),
         *ROOT.glob("examples/*/*.py"),
     ]
-    found: dict[str, set[tuple[int, str]]] = {str(path): set() for path in programs}
+    page = folder / "page.py"
+    code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    page.write_text("\n\n".join(code))
+    found: dict[str, set[tuple[int, str]]] = {str(path): set() for path in (*programs, page)}
     options = [
         "--strict",
         "--follow-imports=silent",
@@ -56,9 +60,9 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[in
 
 
 def test_correct_actors_are_accepted(findings: dict[str, set[tuple[int, str]]]) -> None:
-    """Everything an actor may do, and every example, passes mypy --strict."""
+    """Everything an actor may do, every example and the documentation's page pass mypy --strict."""
     good = {path: said for path, said in findings.items() if "/rejected/" not in path}
-    assert len(good) >= 5
+    assert len(good) >= 6
     assert not any(good.values()), good
 
 
