@@ -1,0 +1,1 @@
+../../runtime/types.pyi.in
