@@ -233,7 +233,7 @@ def test_loop_over_memory_makes_no_system_call(tmp_path: Path) -> None:
 
                 assert traced(worker, tmp_path / "idle", lambda: time.sleep(0.5)) == []
                 assert traced(worker, tmp_path / "busy", busy) == []
+                assert peer.until(lambda: runtime.counters(0)["closed"] == 16, 20)
             assert runtime.workers[0].pid == worker
-            assert runtime.counters(0)["closed"] == 16
 
     asyncio.run(scenario())
