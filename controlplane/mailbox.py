@@ -95,11 +95,11 @@ class Mailbox:
 
     def _joined(self, run: Run) -> Run:
         """The run and those queued behind it that hold the same type."""
-        parts = [run.data]
+        runs = [run]
         while self._queue and self._queue[0][0].type == run.type:
-            parts.append(self._queue.popleft()[0].data)
-        data = b"".join(parts)
-        return run._replace(data=data, many=len(data) // run.length if run.length else run.many)
+            runs.append(self._queue.popleft()[0])
+        data = b"".join(each.data for each in runs)
+        return run._replace(data=data, many=sum(each.many for each in runs))
 
     async def _batch(self, handler: Handler, run: Run) -> None:
         import numpy as np
@@ -108,9 +108,8 @@ class Mailbox:
         rows = np.frombuffer(run.data, dtype) if run.length else np.zeros(run.many, dtype)
         try:
             await handler.function(self.actor, rows)
-        except Exception:
-            self.failed += run.many
-            self._log_error(handler.name)
+        except (Exception, asyncio.CancelledError):
+            self._failed(handler.name, run.many)
         self._took(run.many)
 
     async def _each(self, handler: Handler, run: Run, sender: Sender) -> None:
@@ -120,16 +119,19 @@ class Mailbox:
             start = number * length
             try:  # offer has checked the length: from_bytes would again
                 await method(actor, attach(data[start : start + length]), sender)
-            except Exception:
-                self.failed += 1
-                self._log_error(handler.name)
+            except (Exception, asyncio.CancelledError):
+                self._failed(handler.name, 1)
             self._took(1)
             if number % LOOKS == 0 and time.monotonic() >= self._slice_end:
                 await asyncio.sleep(0)
                 self._slice_end = time.monotonic() + SLICE
 
-    def _log_error(self, handler: str) -> None:
-        """Within its exception handler. A flood of errors must not become a flood of tracebacks."""
+    def _failed(self, handler: str, count: int) -> None:
+        """Within the exception handler. A flood of errors must not become a flood of tracebacks."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # noqa: PLE0704 - it is we who are cancelled, not something the actor waited for
+        self.failed += count
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._logged = second, 0

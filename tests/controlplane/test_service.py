@@ -12,7 +12,9 @@ import structlog
 from service_world import (
     SCHEMA,
     VISIT,
+    Bell,
     GetTotal,
+    Gong,
     Reporter,
     Row,
     Stranger,
@@ -75,6 +77,24 @@ def test_batches() -> None:
         assert rows["number"].tolist() == list(range(300))
         assert set(rows["core"].tolist()) == {1}
         assert len(now.reporter.rows) < 300
+
+    play(scene)
+
+
+def test_messages_without_fields() -> None:
+    """Are counted and handled as often as they came."""
+
+    async def scene(now: World) -> None:
+        ring = now.mesh.ring(0, CONTROL)
+        now.reporter.gate.clear()
+        for cls in (Bell, Gong, Gong, Bell, Gong):
+            for _ in range(7):
+                assert ring.put(SCHEMA.number(cls), b"")
+            await asyncio.sleep(0.005)
+        now.reporter.gate.set()
+        await until(lambda: len(now.reporter.seen) == 35)
+        assert now.reporter.seen == [-1] * 7 + [-2] * 14 + [-1] * 7 + [-2] * 7
+        await until(lambda: now.service.mailboxes[0].waiting == 0)
 
     play(scene)
 
@@ -164,6 +184,25 @@ def test_an_actor_that_raises_goes_on() -> None:
         assert errors[0]["actor"] == "Reporter"
         assert errors[0]["handler"] == "visit"
         assert errors[0]["mailbox"] == "reporter"
+
+    play(scene)
+
+
+def test_an_actor_that_waits_for_what_is_cancelled_goes_on() -> None:
+    """A CancelledError out of something the actor awaited is an error like any other, and not the end of its mailbox."""
+
+    async def scene(now: World) -> None:
+        async def hook(number: int, sender: Sender) -> None:
+            if number == 1:
+                sleep = asyncio.ensure_future(asyncio.sleep(60))
+                sleep.cancel()
+                await sleep
+
+        now.reporter.hook = hook
+        for number in range(3):
+            now.tell(number)
+        await until(lambda: now.reporter.seen == [0, 2])
+        assert now.service.mailboxes[0].failed == 1
 
     play(scene)
 

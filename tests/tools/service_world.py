@@ -25,6 +25,14 @@ class Row(Message):
     core: u32
 
 
+class Bell(Message):
+    """No fields at all."""
+
+
+class Gong(Message):
+    """Nor here."""
+
+
 class Total(State):
     value: u64
 
@@ -75,6 +83,15 @@ class Reporter(ControlActor):
     async def row(self, batch: "np.ndarray[Any, Any]") -> None:
         await self.gate.wait()
         self.rows.append(batch)
+
+    @on(Bell)
+    async def bell(self, message: Bell, sender: Sender) -> None:
+        await self.gate.wait()
+        self.seen.append(-1)
+
+    @on(Gong, batch=True)
+    async def gong(self, batch: "np.ndarray[Any, Any]") -> None:
+        self.seen.extend([-2] * len(batch))
 
 
 SCHEMA: Schema = schema_of([Counter, Reporter])
