@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from simulation import SECOND, Simulation
 from splitplane.nic.faults import FaultPlan
 
@@ -153,3 +155,34 @@ def test_aborts_in_the_midst_free_everything() -> None:
                 end.send(b"is anyone there?")  # a reset may have been lost: asking finds out
         assert simulation.until(lambda: all(end.closed for end in everyone), 1200)
         simulation.assert_nothing_left()
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(1, 40_000), st.sampled_from([0, 0, 1, 30, 100, 1000])),
+        max_size=15,
+    ),
+    st.sampled_from([0, 1, 40]),
+    st.sampled_from([600, 5000, 65536]),
+)
+def test_a_clean_wire_needs_no_second_try(
+    steps: list[tuple[bool, int, int]], delay: int, room: int
+) -> None:
+    """Whatever is said by whom at what pace: nothing is sent twice, nothing is dropped, no timer of last resort fires."""
+    plan = FaultPlan(delay=delay * MILLISECOND)
+    with Simulation(plan, room=room) as simulation:
+        pair = simulation.connect()
+        expected = [0, 0]
+        for side, size, pause in steps:
+            pair[side].send(b"x" * size)
+            expected[1 - side] += size
+            simulation.until(lambda: [end.take() for end in pair] == [], pause / 1000)
+        assert simulation.until(lambda: [end.length for end in pair] == expected, 600)
+        pair[0].close()
+        assert simulation.until(lambda: all(end.closed for end in pair), 100)
+        for peer in simulation.peers:
+            counters = peer.counters()
+            assert counters["retransmitted"] == counters["timeouts"] == 0
+            assert {n: v for n, v in counters.items() if n.startswith("drop_") and v} == {}
+            assert room < 5000 or counters["zero_window_probes"] == 0
