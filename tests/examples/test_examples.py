@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,44 @@ def test_resp_protocol(modules: dict[str, Any], mode: Mode) -> None:
         peer.send(command_of(b"SET", b"k" * 65, b"v") + command_of(b"SET", b"k", b"v" * 129))
         assert peer.received.count(b"-ERR too long") == 2
         assert not bench.faults
+
+
+GOOD = {
+    "Hello": b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.0\r\n\r\n",
+    "Echo": b"anything",
+    "Counters": b"add 5\nsum\nadd -3\r\nsum\n",
+    "Resp": command_of(b"SET", b"k", b"8") + command_of(b"INCR", b"k") + command_of(b"GET", b"k"),
+}
+
+
+@pytest.fixture(scope="module", params=GOOD)
+def pair(request: pytest.FixtureRequest, modules: dict[str, Any]) -> Iterator[tuple[Bench, Bench]]:
+    """An example on two benches, one a mode."""
+    actor = getattr(modules[request.param.lower()], request.param)
+    with Bench(actor) as interpreted, Bench(actor, mode="compiled") as compiled:
+        yield interpreted, compiled
+
+
+@settings(max_examples=80)
+@given(st.data())
+def test_modes_agree_on_garbage(pair: tuple[Bench, Bench], data: st.DataObject) -> None:
+    """Mangled and cut input leaves the same bytes, state, messages and faults in both modes; none faults."""
+    text = bytearray(GOOD[pair[0].spec.actor.__name__] * 2)
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(text)))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    cuts = data.draw(st.lists(st.integers(1, 150), max_size=3))
+    seen = []
+    for bench in pair:
+        peer = bench.connect()
+        with suppress(OSError):
+            peer.send(bytes(text), split=cuts)
+        core = bench.core.to_bytes() if bench.spec.core else b""
+        seen.append((peer.received, peer.status, core, list(bench.told), bench.faults))
+        with suppress(OSError):
+            peer.reset()
+    assert seen[0] == seen[1]
+    assert not seen[0][-1]
 
 
 def test_http_clients(free_port: Callable[[], int]) -> None:
