@@ -33,7 +33,7 @@ class Arena:
         self.reason = pages.reason
         self.warning = warning
         self._address = map_shared(pages.fd, pages.size)
-        self.page_size = page_size_at(pages.fd, self._address, pages.size)
+        self.page_size = page_size_at(pages.fd, self._address, pages.size, pages.page_size)
         self.memory: Any = (ctypes.c_char * pages.size).from_address(self._address)
 
     @classmethod

@@ -178,7 +178,7 @@ def _hugetlb(name: str, size: int, refusals: list[str]) -> int | None:
     except OSError as error:
         scarce = error.errno in (errno.ENOMEM, errno.ENOSPC)
         why = ": memory is fragmented, or a control group limits them" if scarce else ""
-        refusals.append(f"{wanted} pages of 2 MiB refused ({error.strerror}){why}")
+        refusals.append(f"2 MiB pages: {wanted} refused ({error.strerror}){why}")
     return None
 
 
@@ -204,14 +204,14 @@ def _overcommit(wanted: int, refusals: list[str]) -> Iterator[bool]:
             return
         if lock is None:
             refusals.append(
-                f"{wanted} pages of 2 MiB wanted, {free} free, {room} more on demand, and this user may not "
+                f"2 MiB pages: {wanted} wanted, {free} free, {room} more on demand, and this user may not "
                 f"raise that: sysctl vm.nr_overcommit_hugepages={raised}"
             )
             yield False
             return
         available = read_machine().memory_available
         if available is not None and (wanted - free) * HUGE > available:
-            refusals.append(f"{wanted - free} pages of 2 MiB to make, {mib(available)} available")
+            refusals.append(f"2 MiB pages: {wanted - free} to make, {mib(available)} available")
             yield False
             return
         OVERCOMMIT.write_text(str(raised))
@@ -293,10 +293,14 @@ def map_shared(fd: int, size: int) -> int:
     return int(start)
 
 
-def page_size_at(fd: int, address: int, size: int) -> int:
-    """The size of the pages behind a mapping of map_shared, as this process really has them."""
-    page = os.fstatvfs(fd).f_bsize
-    return HUGE if page >= HUGE or huge_mapped(address) == size else SMALL
+def page_size_at(fd: int, address: int, size: int, unknown: int = SMALL) -> int:
+    """The size of the pages behind a mapping of map_shared, as this process has them; `unknown` without /proc."""
+    if os.fstatvfs(fd).f_bsize >= HUGE:
+        return HUGE
+    huge = huge_mapped(address)
+    if huge is None:
+        return unknown
+    return HUGE if huge == size else SMALL
 
 
 def unmap(address: int, size: int) -> None:
