@@ -283,7 +283,9 @@ def launcher_environment() -> dict[str, str]:
 def error_stream() -> int:
     """Where what the launcher prints goes: never to our standard output, which may carry JSON."""
     try:
-        ours = not os.get_inheritable(2)  # standard error was closed, and something else has its number
+        ours = not os.get_inheritable(
+            2
+        )  # standard error was closed, and something else has its number
     except OSError:
         ours = True
     return subprocess.DEVNULL if ours else 2
