@@ -23,6 +23,11 @@ CODES = {
 }
 
 
+def reader(field: Field) -> Reader:
+    """The descriptor for a field."""
+    return IntegerReader(field) if isinstance(field.kind, Integer) else Reader(field)
+
+
 class Reader:
     """The descriptor of a field in its class."""
 
@@ -41,10 +46,27 @@ class Reader:
             raise StaleError(f"this {cls.__name__ if cls else 'State'} was {text}") from None
 
 
+class IntegerReader(Reader):
+    """The same for an integer: the control plane reads many."""
+
+    __slots__ = ("offset", "unpack")
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        assert isinstance(field.kind, Integer)
+        self.offset = field.offset
+        self.unpack = CODES[field.kind.bits, field.kind.signed].unpack_from
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        if owner is None or owner._handler:
+            return super().__get__(owner, cls)
+        return self.unpack(owner._memory, self.offset)[0]
+
+
 def install(cls: type, shape: Shape) -> None:
     """Puts a Reader for every field into `cls`."""
     for field in shape.fields:
-        setattr(cls, field.name, Reader(field))
+        setattr(cls, field.name, reader(field))
 
 
 def load(kind: Integer | Shape | Row, memory: Any, offset: int, handler: bool) -> Any:

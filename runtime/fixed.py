@@ -4,10 +4,11 @@ Knows its Shape (shape.py) and leaves each field to field.py.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .field import store
-from .shape import shape_of
+from .shape import Shape, shape_of
 
 if TYPE_CHECKING:
     import numpy
@@ -41,6 +42,8 @@ class Fixed:
     def __init__(self, **values: Any) -> None:
         cls = type(self)
         shape = shape_of(cls)
+        if cls.__frozen__ and not in_handler and self._packed(shape, values):
+            return
         memory = bytearray(shape.size)
         missing = []
         for field in shape.fields:
@@ -53,6 +56,18 @@ class Fixed:
             raise TypeError(explain(cls, missing, list(values)))
         object.__setattr__(self, "_memory", bytes(memory) if cls.__frozen__ else memory)
         object.__setattr__(self, "_handler", in_handler)
+
+    def _packed(self, shape: Shape, values: dict[str, Any]) -> bool:
+        """Takes `values` at once if they are integers in range and there are all of them; the short way."""
+        if shape.packer is None or len(values) != len(shape.fields):
+            return False
+        try:
+            memory = shape.packer.pack(*[values[each.name] for each in shape.fields])
+        except (KeyError, struct.error):
+            return False
+        object.__setattr__(self, "_memory", memory)
+        object.__setattr__(self, "_handler", False)
+        return True
 
     @classmethod
     def attach(cls, memory: Any, handler: bool = False) -> Self:

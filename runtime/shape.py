@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import struct
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -58,6 +59,17 @@ class Shape:
     alignment: int
     fields: tuple[Field, ...]
     by_name: dict[str, Field] = field(repr=False, compare=False)
+
+    @cached_property
+    def packer(self) -> struct.Struct | None:
+        """All fields at once, if they are integers, none nested."""
+        codes, end = "<", 0
+        for each in self.fields:
+            if not isinstance(each.kind, Integer):
+                return None
+            codes += f"{each.offset - end}x{each.kind.code}"
+            end = each.offset + each.kind.size
+        return struct.Struct(f"{codes}{self.size - end}x")
 
     @cached_property
     def dtype(self) -> numpy.dtype[Any]:
