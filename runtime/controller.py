@@ -64,7 +64,7 @@ class Controller:
         self._verbose = verbose
         self.workers = [WorkerSeat() for _ in holdings.cores]
         self.steps: dict[str, float] = {}
-        """Seconds that each step of the start took: interpreter, import, compile, fork…"""
+        """Seconds that each step of the start took: interpreter, import, compile, fork, ready."""
         self.failure: SplitplaneError | None = None
         self._hear = hear
         self._changed = asyncio.Event()
@@ -100,6 +100,8 @@ class Controller:
         self._launch(adopt=False)
         try:
             await self._until(lambda: self.running)
+            before = sum(self.steps.values())
+            self.steps["ready"] = time.monotonic() - self._launched - before
         except BaseException:
             self._stopping = True
             if self._process:

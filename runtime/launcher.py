@@ -87,8 +87,13 @@ class Launcher:
 
     def run(self) -> int:
         """Until every worker has finished, or the controller is gone. Returns the exit code."""
+        began = time.monotonic()
+        gc.collect()
+        gc.freeze()  # no collection, here or in a worker, writes to the pages that all share
+        gc.disable()
         for seat in self.seats:
             self.fork(seat)
+        self.controller.send(event="step", step="fork", seconds=time.monotonic() - began)
         self.command()
         while not all(seat.finished for seat in self.seats):
             for descriptor, _ in self.poller.poll(WATCH_SECONDS * 1000):
@@ -124,8 +129,6 @@ class Launcher:
         if seat.standby is not None:
             return
         ours, theirs = socket.socketpair()
-        gc.collect()
-        gc.freeze()
         pid = os.fork()
         if pid == 0:
             worker.main(self.kit, seat.core, theirs)

@@ -5,6 +5,7 @@ and reads that back, takes over the arena, and enters the loop, which it leaves 
 Ctrl-C and SIGTERM are the controller's affair.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -40,6 +41,7 @@ class Kit:
 def main(kit: Kit, order: BootCore, stream: socket.socket) -> NoReturn:
     """The forked process's life. Nothing of the launcher's own runs in it any more."""
     code = 1
+    gc.enable()
     lines = Lines(stream)
     try:
         code = live(kit, order, lines)
