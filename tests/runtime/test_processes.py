@@ -93,7 +93,7 @@ def test_controller_killed_while_it_starts_leaves_nothing(path: Path) -> None:
     """kill -9 of the controller at any moment of the start, imports and compilation included: nothing is left."""
     port = int(path.stem)
     dice = random.Random(11)
-    for _ in range(6):
+    for _ in range(4):
         with command(path) as run:
             assert eventually(lambda: children(run.pid))
             time.sleep(dice.uniform(0, 1))

@@ -268,6 +268,9 @@ def test_standby_that_dies_is_replaced() -> None:
             for _ in range(5):
                 await until(lambda: children(runtime.launcher_pid) - killed - {worker})
                 (standby,) = children(runtime.launcher_pid) - killed - {worker}
+                await asyncio.sleep(
+                    0.1
+                )  # it waits by then; before, its death counts as a failed start
                 os.kill(standby, signal.SIGKILL)
                 killed.add(standby)
             assert runtime.workers[0].pid == worker
