@@ -52,27 +52,29 @@ def test_connections_over_memory_survive_every_kill() -> None:
 
 
 def test_asks_are_answered_across_kills() -> None:
-    """Whatever is asked while workers die one after the other is answered, by the next worker if need be, and the core's
-    own state never goes back."""
+    """Whatever is asked while workers die one after the other is answered, by the next worker if need be: each death
+    costs at most the one message that was in hand, which is not tried again. The core's own state never goes back."""
 
     async def scenario() -> None:
         dice = random.Random(21)
         async with Runtime(layout()) as runtime:
-            restarts = 0
             for deaths in range(1, 31):
                 asks = [
-                    asyncio.ensure_future(runtime["web"][0].ask(GetTotals(), timeout=60))
+                    asyncio.ensure_future(runtime["web"][0].ask(GetTotals(), timeout=100))
                     for _ in range(dice.randint(1, 200))
                 ]
                 await asyncio.sleep(dice.uniform(0, 0.002))
                 await until(lambda: kill_worker(runtime))
-                for totals in await asyncio.gather(*asks):
-                    assert totals.starts == 1
-                    assert totals.restarts >= restarts
                 await replaced(runtime, deaths)
-                totals = await runtime["web"][0].ask(GetTotals(), timeout=60)
+                totals = await runtime["web"][0].ask(GetTotals(), timeout=100)
                 assert totals.restarts == deaths
-                restarts = deaths
+                # A ring keeps its order: what was asked before is answered by now, or never will be.
+                answers = [ask.result() for ask in asks if ask.done()]
+                assert len(answers) >= len(asks) - 1
+                assert all(one.starts == 1 for one in answers)
+                assert all(one.restarts in (deaths - 1, deaths) for one in answers)
+                for ask in asks:
+                    ask.cancel()
 
     asyncio.run(scenario())
 
