@@ -3,7 +3,9 @@
  * ready list, and Linux tells of send space only after a short write. Knows epoll's flags, not its loop. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -71,7 +73,8 @@ uint32_t socket_read(struct core *core, uint32_t index) {
     size_t asked = window && window < KERNEL_READ ? window : KERNEL_READ;
     ssize_t length = window ? recv(socket->descriptor, kernel->buffer, asked, 0) : -1;
     if (length > 0) {
-        record->last_activity = core->tick;
+        if (!(record->flags & FLAG_FIN_SENT))
+            record->last_activity = core->tick;
         count(core, COUNTER_RX_BYTES, (uint64_t)length);
         if ((size_t)length == asked || socket->ended)
             ready_add(core, index);
@@ -124,13 +127,22 @@ static void deadline_in(struct core *core, uint32_t index, uint32_t milliseconds
     timer_set(core, index, TIMER_TRANSPORT, deadline ? deadline : 1);
 }
 
+/* Bytes that Linux still holds for the peer: a reset now would destroy them. */
+static int is_underway(const struct core *core, uint32_t index) {
+    int bytes = 0;
+    return ioctl(kernel_of(core)->sockets[index].descriptor, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
 /* The peer did not agree to our FIN in time, or never read what stood before it. */
 void socket_expire(struct core *core, uint32_t index) {
     uint16_t flags = core->records[index].flags;
     if (core->records[index].state == STATE_CLOSED || !(flags & FLAG_CLOSING))
         return;
     if (flags & FLAG_FIN_SENT) {
-        socket_finish(core, index, CLOSE_LOCAL, 0);
+        if (core->tick - core->records[index].last_activity < KERNEL_UNREAD && is_underway(core, index))
+            deadline_in(core, index, KERNEL_LINGER);
+        else
+            socket_finish(core, index, CLOSE_LOCAL, 0);
     } else {
         count(core, COUNTER_TIMED_OUT, 1);
         socket_finish(core, index, CLOSE_TIMEOUT, 1);

@@ -84,6 +84,15 @@ def test_close_by_the_actor_delivers_everything_first(serve: Callable[..., Serve
     assert [e.argument for e in log if e.handler == server.lib.ON_CLOSE] == [server.lib.CLOSE_LOCAL]
 
 
+def test_a_slow_reader_gets_the_last_answer(serve: Callable[..., Server]) -> None:
+    """After close() a client that lets more than the lingering time pass before it reads still gets every byte."""
+    server = serve()
+    with server.connect() as client:
+        client.sendall(b"*\xff" * 10 + b"." + b"later bytes" * 1000)
+        time.sleep(6.5)  # KERNEL_LINGER is 5 s
+        assert read_all(client) == b"x" * (10 * 255 * 256)
+
+
 def test_abort_and_fault_send_a_reset(serve: Callable[..., Server]) -> None:
     """abort() and a failing handler reach the client as RST."""
     server = serve()

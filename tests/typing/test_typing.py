@@ -1,6 +1,7 @@
 """mypy --strict takes correct actors and points at the wrong line of wrong ones."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,13 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[in
     for name in ("runtime", "dataplane", "controlplane", "nic", "py.typed", *ROOT.glob("*.py")):
         (package / Path(name).name).symlink_to(ROOT / name)
     (package / "types.pyi").symlink_to(ROOT / "runtime" / "types.pyi.in")
+    # Copied: beside the tree's own __init__.py mypy would take them for modules of a package named after its folder.
+    rejected = folder / "rejected"
+    rejected.mkdir()
+    good = (HERE / "accepted.py", *ROOT.glob("examples/*/*.py"))
     programs = [
-        HERE / "accepted.py",
-        *sorted(HERE.glob("rejected/*.py")),
-        *ROOT.glob("examples/*/*.py"),
+        *(Path(shutil.copy(path, folder)) for path in good),
+        *(Path(shutil.copy(path, rejected)) for path in sorted(HERE.glob("rejected/*.py"))),
     ]
     page = folder / "page.py"
     code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -37,6 +41,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[in
     found: dict[str, set[tuple[int, str]]] = {str(path): set() for path in (*programs, page)}
     options = [
         "--strict",
+        "--show-absolute-path",
         "--follow-imports=silent",
         "--config-file=",
         "--no-error-summary",
