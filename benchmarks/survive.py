@@ -8,6 +8,7 @@ makes of it. Needs root, cc.
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import random
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import structlog
 from splitplane.controlplane.demo_network import OURS, Network, network
 from splitplane.nic.afxdp import audit
 from splitplane.runtime.layout import Layout
@@ -147,6 +149,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rate", type=int, default=100_000, help="lines a second, in all")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if os.geteuid() != 0:
         sys.exit("root is needed: AF_XDP and a network namespace of our own")
     with tempfile.TemporaryDirectory() as folder, network("afxdp") as around:
