@@ -28,7 +28,7 @@ from .runtime.fixed import Fixed
 from .runtime.message import Message, Request, reply_of
 from .runtime.program import Compiled, Interpreted, Program
 from .runtime.replay import replay
-from .runtime.schema import Schema, schema_of
+from .runtime.schema import SOMEWHERE, Schema, schema_of
 from .runtime.shape import shape_of
 from .runtime.spec import HANDLERS, spec_of
 
@@ -149,6 +149,7 @@ class Bench:
         mode: Mode = "interpreted",
         config: Mapping[str, Any] | Config | None = None,
         messages: Iterable[type[Message]] = (),
+        groups: Iterable[str] | None = None,
         connections: int = 64,
         tick_milliseconds: int = 0,
         max_unconsumed: int = 64 * 1024,
@@ -156,13 +157,14 @@ class Bench:
         calls_per_turn: int = 16,
         buffer_bytes: int = 4 << 20,
     ) -> None:
-        """`config` as in the layout; `messages` that the actor tells and that stand nowhere in its module.
+        """`config` as in the layout; `messages` that the actor tells and that stand nowhere in its module; `groups`: names
+        that `self.tell(…, to=…)` may say, None: any. To a group or a core, what is told comes to `told`, once.
 
         Raises ActorError with everything wrong with the actor or config.
         """
         self.spec = spec_of(actor)
         self.mode = mode
-        self.schema = schema_for(actor, messages)
+        self.schema = schema_for(actor, messages, groups)
         self.told: list[Message] = []
         """What the actor told, to the control plane or other cores, in order."""
         self.faults: list[Fault] = []
@@ -349,7 +351,9 @@ def config_bytes(wanted: type[Config] | None, given: Mapping[str, Any] | Config 
     return made.to_bytes()
 
 
-def schema_for(actor: type[DataActor], more: Iterable[type[Message]]) -> Schema:
+def schema_for(
+    actor: type[DataActor], more: Iterable[type[Message]], groups: Iterable[str] | None
+) -> Schema:
     """Numbers for what the actor takes and for every message that its modules know."""
     declared = schema_of([actor])
     types: dict[type[Fixed], None] = dict.fromkeys(declared.numbers)
@@ -363,7 +367,8 @@ def schema_for(actor: type[DataActor], more: Iterable[type[Message]]) -> Schema:
             ):
                 types.setdefault(value)
     numbers = {cls: number for number, cls in enumerate(types, 1)}
-    return Schema({number: cls for cls, number in numbers.items()}, numbers)
+    known = None if groups is None else dict.fromkeys(groups, SOMEWHERE)
+    return Schema({number: cls for cls, number in numbers.items()}, numbers, known)
 
 
 def in_both_modes(test: Callable[[Mode], T]) -> tuple[T, T]:

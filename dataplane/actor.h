@@ -151,6 +151,8 @@ void call_cancel_timer(struct call *call, struct record *record);
 /* target: -1 = the listener's reports_to; otherwise a core number, or a handle (never below 1 << 24) for its core. 1,
  * or 0: mailbox full (counted), or no such core. */
 int64_t call_tell(struct call *call, int64_t type, int64_t target, const uint8_t *data, int64_t length);
+/* To each core whose bit is set in `cores`. 1 only if every one's ring took it; those that did not are counted. */
+int64_t call_tell_cores(struct call *call, int64_t type, uint64_t cores, const uint8_t *data, int64_t length);
 int64_t view_find(const uint8_t *data, int64_t length, const uint8_t *what, int64_t what_length, int64_t start);
 /* From sys.unraisablehook, inside a reporting entry: where the running handler failed. */
 void fault_note(struct core *core, const char *where, uint32_t line);

@@ -126,26 +126,37 @@ static uint32_t listener_of(const struct core *core, const struct actor *actor) 
     return listener;
 }
 
+/* target, tag: as in struct ring_message. */
+static int64_t tell(struct core *core, uint32_t peer, struct ring_message message, const uint8_t *data,
+                    int64_t length) {
+    message.length = (uint16_t)length;
+    message.kind = MESSAGE_TELL;
+    int told = length >= 0 && length <= RING_MESSAGE_MAX && peer < CORE_PEERS && core->to[peer] &&
+               ring_put(core->to[peer], &message, data) == 1;
+    count(core, told ? COUNTER_TOLD : COUNTER_MAILBOX_FULL, 1);
+    return told;
+}
+
 int64_t call_tell(struct call *call, int64_t type, int64_t target, const uint8_t *data, int64_t length) {
-    struct core *core = call->core;
-    struct ring_message message = {.type = (uint16_t)type, .length = (uint16_t)length, .kind = MESSAGE_TELL};
+    struct ring_message message = {.type = (uint16_t)type, .target = 255};
     uint32_t peer = CORE_CONTROL;
-    message.target = 255;
     if (target >= 1 << RECORD_INDEX_BITS)
         peer = (uint32_t)(target >> (RECORD_GENERATION_BITS + RECORD_INDEX_BITS));
     else if (target != -1)
         peer = target >= 0 && target < CORE_PEERS ? (uint32_t)target : CORE_PEERS;
     if (peer == CORE_CONTROL) {
         message.target = (uint8_t)call->actor->reports_to;
-        message.tag = listener_of(core, call->actor) + 1;
+        message.tag = listener_of(call->core, call->actor) + 1;
     }
-    if (length < 0 || length > RING_MESSAGE_MAX || peer >= CORE_PEERS || !core->to[peer] ||
-        ring_put(core->to[peer], &message, data) != 1) {
-        count(core, COUNTER_MAILBOX_FULL, 1);
-        return 0;
-    }
-    count(core, COUNTER_TOLD, 1);
-    return 1;
+    return tell(call->core, peer, message, data, length);
+}
+
+int64_t call_tell_cores(struct call *call, int64_t type, uint64_t cores, const uint8_t *data, int64_t length) {
+    struct ring_message message = {.type = (uint16_t)type, .target = 255};
+    int64_t told = 1;
+    for (; cores; cores &= cores - 1)
+        told &= tell(call->core, (uint32_t)__builtin_ctzll(cores), message, data, length);
+    return told;
 }
 
 int64_t view_find(const uint8_t *data, int64_t length, const uint8_t *what, int64_t what_length, int64_t start) {

@@ -175,6 +175,10 @@ class Call:
         """self.tell; target as call_tell takes it."""
         return bool(lib.call_tell(self.pointer, number, target, data, len(data)))
 
+    def tell_cores(self, number: int, cores: int, data: bytes) -> bool:
+        """self.tell to a group: to each core whose bit is set in `cores`. True if every one took it."""
+        return bool(lib.call_tell_cores(self.pointer, number, cores, data, len(data)))
+
 
 def swap(value: int, size: int) -> int:
     """A number of network byte order as the record holds it, in host order."""

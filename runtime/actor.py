@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from .config import Config
 from .fixed import Fixed
@@ -18,7 +18,17 @@ from .view import View
 if TYPE_CHECKING:
     import numpy
 
-__all__ = ["CloseReason", "Connection", "ControlActor", "DataActor", "On", "Sender", "Writer", "on"]
+__all__ = [
+    "CloseReason",
+    "Connection",
+    "ControlActor",
+    "DataActor",
+    "Endpoint",
+    "On",
+    "Sender",
+    "Writer",
+    "on",
+]
 
 S_co = TypeVar("S_co", bound=State, covariant=True)
 M = TypeVar("M", bound=Message)
@@ -42,6 +52,14 @@ class CloseReason(IntEnum):
     OVERFLOW = 6  # max_unconsumed bytes kept and still nothing consumed
     WORKER_LOST = 7  # the worker died and the transport can't continue it
     SHUTDOWN = 8  # the runtime is stopping
+
+
+class Endpoint(NamedTuple):
+    """One end of a connection."""
+
+    address: int
+    """The IPv4 address as a number (10.0.0.1 is 0x0A000001)."""
+    port: int
 
 
 class Writer:
@@ -100,23 +118,13 @@ class Connection(Generic[S_co]):
         raise NotImplementedError(f"a Connection {OUTSIDE}")
 
     @property
-    def remote_address(self) -> int:
-        """The peer's IPv4 address as a number (10.0.0.1 is 0x0A000001)."""
+    def remote(self) -> Endpoint:
+        """The peer's address and port."""
         raise NotImplementedError(f"a Connection {OUTSIDE}")
 
     @property
-    def remote_port(self) -> int:
-        """The peer's port."""
-        raise NotImplementedError(f"a Connection {OUTSIDE}")
-
-    @property
-    def local_address(self) -> int:
-        """Our IPv4 address as a number."""
-        raise NotImplementedError(f"a Connection {OUTSIDE}")
-
-    @property
-    def local_port(self) -> int:
-        """Our port."""
+    def local(self) -> Endpoint:
+        """Our address and port."""
         raise NotImplementedError(f"a Connection {OUTSIDE}")
 
     def send(self, *parts: bytes | View) -> None:
@@ -186,10 +194,11 @@ class DataActor:
         """The number of this core in the layout, from 0."""
         raise NotImplementedError(f"self.core_id {OUTSIDE}")
 
-    def tell(self, message: Message, *, to: int = -1) -> bool:
-        """Sends `message` to the listener's `reports_to`, or to core number `to`, or to the core of handle `to`.
+    def tell(self, message: Message, *, to: int | str = -1) -> bool:
+        """Sends `message` to the listener's `reports_to`, or to core number `to`, or to the core of handle `to`, or to
+        every core of the group called `to` (a constant), this one included if it belongs to it.
 
-        False when the mailbox is full (counted); the message is then gone.
+        False when a mailbox is full (counted): the message did not get there. Of a group, the others have it.
         """
         raise NotImplementedError(f"self.tell {OUTSIDE}")
 

@@ -25,9 +25,10 @@ def check(path: str | Path, overrides: Iterable[str] = (), *, verbose: bool = Fa
         except (OSError, ActorError, KeyError) as error:
             wrong.append(Problem(layout.file, f"its memory can't be planned: {error}"))
     found = fit(layout, read_machine(), planned)
+    groups = None if problems else layout.cores_of
     found.problems = problems + [
         problem
-        for problem in found.problems + wrong + _compiled(actors, verbose=verbose)
+        for problem in found.problems + wrong + _compiled(actors, groups, verbose=verbose)
         if not _about(problem, layout.file, dead)
     ]
     return found
@@ -39,13 +40,13 @@ def _about(problem: Problem, file: str, dead: set[str]) -> bool:
     )
 
 
-def _compiled(actors: Actors, *, verbose: bool) -> list[Problem]:
+def _compiled(actors: Actors, groups: dict[str, int] | None, *, verbose: bool) -> list[Problem]:
     """What the compiler says about each data actor that could be imported."""
     from .compiler import compile_actor
     from .schema import schema_of
 
     try:
-        schema = schema_of(actors.all)
+        schema = schema_of(actors.all, groups)
     except ActorError as error:
         return list(error.problems)
     problems: list[Problem] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from .actor import Connection, DataActor, Writer
+from .actor import Connection, DataActor, Endpoint, Writer
 from .errors import StaleError
 from .fixed import Fixed, set_in_handler
 from .message import Message
@@ -134,20 +134,12 @@ class RunningConnection(Connection[Any]):
         return self._there().handle(self._record)
 
     @property
-    def remote_address(self) -> int:
-        return self._there().addresses(self._record)[0]
+    def remote(self) -> Endpoint:
+        return Endpoint(*self._there().addresses(self._record)[:2])
 
     @property
-    def remote_port(self) -> int:
-        return self._there().addresses(self._record)[1]
-
-    @property
-    def local_address(self) -> int:
-        return self._there().addresses(self._record)[2]
-
-    @property
-    def local_port(self) -> int:
-        return self._there().addresses(self._record)[3]
+    def local(self) -> Endpoint:
+        return Endpoint(*self._there().addresses(self._record)[2:])
 
     @property
     def room(self) -> int:
@@ -240,9 +232,12 @@ class Running:
         """The core's number."""
         return self._live.now().core_id
 
-    def tell(self, message: Message, *, to: int = -1) -> bool:
+    def tell(self, message: Message, *, to: int | str = -1) -> bool:
         """Sends a message."""
-        number = self._live.schema.number(type(message))
+        schema = self._live.schema
+        number = schema.number(type(message))
+        if isinstance(to, str):
+            return self._live.now().tell_cores(number, schema.cores(to), message.to_bytes())
         return self._live.now().tell(number, to, message.to_bytes())
 
     def connection(self, handle: int) -> RunningConnection:

@@ -247,6 +247,14 @@ class Layout(Part):
         pairs = [(name, cpu) for name, group in self.group.items() for cpu in group.cpus]
         return tuple((number, name, cpu) for number, (name, cpu) in enumerate(pairs))
 
+    @property
+    def cores_of(self) -> dict[str, int]:
+        """The cores of each group, as a bit for each core's number."""
+        bits = dict.fromkeys(self.group, 0)
+        for number, name, _ in self.cores:
+            bits[name] |= 1 << number
+        return bits
+
     def digest(self) -> int:
         """64 bits over everything in it: arenas made under another layout are not adopted."""
         text = self.model_dump_json().encode()

@@ -90,6 +90,8 @@ class Rehearsal:
     def tell(self, _number: int, _target: int, _data: bytes) -> bool:
         return True
 
+    tell_cores = tell
+
     def nothing(self, *_: Any) -> None:
         """What the loop would do later."""
 

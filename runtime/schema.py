@@ -6,18 +6,20 @@ refused where they are sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .errors import ActorError, Problem
 from .fixed import Fixed
 from .message import MESSAGE_MAX, Message, reply_of
+from .references import nearest
 from .shape import declared, shape_of
 from .spec import spec_of
 
 __all__ = ["TYPES_MAX", "Schema", "schema_of"]
 
 TYPES_MAX = 4095  # message type numbers have 12 bits; 0 is none
+SOMEWHERE = 1 << 1  # the cores of every group where no layout says which there are
 
 
 def name_of(cls: type) -> str:
@@ -27,10 +29,14 @@ def name_of(cls: type) -> str:
 
 @dataclass(frozen=True)
 class Schema:
-    """Message types and replies by number; `numbers` the other way round."""
+    """Message types and replies by number; `numbers` the other way round.
+
+    `groups` has the cores of each group, as a bit for each core's number; None: any name will do, and means core 1.
+    """
 
     types: dict[int, type[Fixed]]
     numbers: dict[type[Fixed], int] = field(repr=False)
+    groups: Mapping[str, int] | None = None
 
     def number(self, cls: type[Fixed]) -> int:
         """The number of a message type or reply. ActorError if no actor of the layout declares it."""
@@ -40,6 +46,16 @@ class Schema:
             text = f"no actor of this layout takes it: @on({cls.__qualname__}) is nowhere; taken are {known}"
             raise ActorError(declared(cls, "", text, f"add an @on({cls.__qualname__}) method"))
         return found
+
+    def cores(self, group: str) -> int:
+        """The cores of a group, as bits. ActorError if the layout has no such group."""
+        if self.groups is None:
+            return SOMEWHERE
+        if group not in self.groups:
+            text = f"this layout has no group {group!r}; its groups are {', '.join(self.groups) or 'none'}"
+            remedy = nearest(group, self.groups)
+            raise ActorError(Problem("", text, remedy=remedy if remedy.startswith("did") else ""))
+        return self.groups[group]
 
     def type_of(self, number: int) -> type[Fixed]:
         """The type with that number. KeyError if there is none."""
@@ -51,8 +67,11 @@ class Schema:
         return self.number(reply) if reply else 0
 
 
-def schema_of(actors: Iterable[type]) -> Schema:
-    """The schema of a layout with these data and control actors. ActorError has all problems of all of them."""
+def schema_of(actors: Iterable[type], groups: Mapping[str, int] | None = None) -> Schema:
+    """The schema of a layout with these data and control actors, and `groups` as Schema has them.
+
+    ActorError has all problems of all of them.
+    """
     found: set[type[Fixed]] = set()
     problems: list[Problem] = []
     for actor in dict.fromkeys(actors):
@@ -83,4 +102,4 @@ def schema_of(actors: Iterable[type]) -> Schema:
     if problems:
         raise ActorError(problems)
     types = {number: names[name] for number, name in enumerate(sorted(names), 1)}
-    return Schema(types, {cls: number for number, cls in types.items()})
+    return Schema(types, {cls: number for number, cls in types.items()}, groups)

@@ -14,6 +14,8 @@ class Counts(State):
     longest: u32
     address: u32
     port: u32
+    local_address: u32
+    local_port: u32
     started: u64
 
 
@@ -27,8 +29,11 @@ class Tester(DataActor):
         self.core.ticks += 1
 
     def on_open(self, connection: Connection[State]) -> None:
-        self.core.address = connection.remote_address
-        self.core.port = connection.remote_port
+        self.core.address = connection.remote.address
+        self.core.port = connection.remote.port
+        local, port = connection.local
+        self.core.local_address = local
+        self.core.local_port = port
 
     def on_data(self, connection: Connection[State], data: View) -> int:
         self.core.calls += 1
@@ -107,10 +112,11 @@ def test_the_end_and_its_reasons(mode: Mode) -> None:
 
 
 def test_addresses(mode: Mode) -> None:
-    """A peer has the address and port it was given."""
+    """A peer has the address and port it was given, and our end those of the bench."""
     with Bench(Tester, mode=mode) as bench:
         bench.connect("10.0.0.7", 4242)
         assert (bench.core.address, bench.core.port) == (0x0A000007, 4242)
+        assert (bench.core.local_address, bench.core.local_port) == (0xC0000201, 8080)
 
 
 def test_a_core_has_so_many_connections() -> None:

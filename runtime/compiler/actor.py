@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from ..shape import Shape
+from ..types import wrap
 from .emit import I64, POINTER, Emit, operation
 from .types import (
     ActorKind,
@@ -31,6 +32,7 @@ __all__ = [
     "reply",
     "restarted",
     "tell",
+    "tell_cores",
     "word",
 ]
 
@@ -120,6 +122,19 @@ def tell(kind: ActorKind, record: RecordKind, number: int) -> Any:
     def send(emit: Emit, self: Any, message: Any, to: Any) -> Any:
         size = I64(record.shape.size)
         return emit.compare(emit.symbol("call_tell", self, I64(number), to, message, size), "!=", 0)
+
+    return send
+
+
+@cache
+def tell_cores(kind: ActorKind, record: RecordKind, number: int, cores: int) -> Any:
+    """self.tell(message, to="group")"""
+
+    @operation(boolean, kind, record)
+    def send(emit: Emit, self: Any, message: Any) -> Any:
+        bits, size = I64(wrap(cores)), I64(record.shape.size)
+        told = emit.symbol("call_tell_cores", self, I64(number), bits, message, size)
+        return emit.compare(told, "!=", 0)
 
     return send
 

@@ -120,6 +120,8 @@ class Attributes(Operators):
         )
         if node.attr in known:
             return Refusal(node, f"{node.attr} is a method", f"call it: {node.attr}(…)")
+        if isinstance(kind, numba_types.BaseTuple):
+            known = dict.fromkeys(getattr(kind, "fields", ()))
         what = describe(kind)
         return Refusal(node, f"{what} has no {node.attr}", near(node.attr, known))
 

@@ -238,10 +238,24 @@ class Calls(Attributes):
         except SplitplaneError as error:
             problem = error.problems[0]
             raise Refusal(message, f"{got.kind.shape}: {problem.problem}", problem.remedy) from None
-        target = self.number(to, "to")
+        target = self.expression(to)
+        if isinstance(target.kind, Static) and isinstance(target.kind.value, str):
+            cores = self.cores(to, target.kind.value)
+            found = actor.tell_cores(owner.kind, got.kind, number, cores)
+            return self.run(node, found, owner.node, got.node)
+        core = self.whole(to, self.settled(to, target), "to")
         return self.run(
-            node, actor.tell(owner.kind, got.kind, number), owner.node, got.node, target.node
+            node, actor.tell(owner.kind, got.kind, number), owner.node, got.node, core.node
         )
+
+    def cores(self, node: ast.expr, group: str) -> int:
+        """The cores of a group of the layout, as bits."""
+        try:
+            found: int = self.schema.cores(group)
+        except SplitplaneError as error:
+            problem = error.problems[0]
+            raise Refusal(node, problem.problem, problem.remedy) from None
+        return found
 
     def known(self, node: ast.Call, target: Any) -> Value:
         """A call of something that is known before the handler runs."""

@@ -6,7 +6,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from numba.core.types import NamedUniTuple
+
 from ...dataplane.symbols import constant, offset_of
+from ..actor import Endpoint
 from ..types import Integer
 from .emit import I64, POINTER, VOID, Emit, operation
 from .types import (
@@ -25,8 +28,9 @@ __all__ = ["METHODS", "PROPERTIES", "alive", "call_of", "property_of", "send", "
 
 GONE = "this connection is gone: test it first (if connection: ...)"
 NO_ROOM = "no room to send"
-BITS = {"remote_address": 32, "local_address": 32, "remote_port": 16, "local_port": 16}
-PROPERTIES = ("handle", "room", *BITS)
+NUMBERS = ("handle", "room")
+PROPERTIES = (*NUMBERS, "remote", "local")
+endpoint: Any = NamedUniTuple(int64, 2, Endpoint)
 
 
 def call_of(emit: Emit, kind: Any, value: Any) -> Any:
@@ -78,21 +82,32 @@ def state(kind: ConnectionKind) -> Any:
 
 @cache
 def property_of(kind: ConnectionKind, name: str) -> Any:
-    """connection.handle, .room, .remote_address, .remote_port, .local_address, .local_port"""
+    """connection.handle, .room, .remote, .local"""
+    if name not in NUMBERS:
+        return end_of(kind, name)
 
     @operation(int64, kind)
     def get(emit: Emit, self: Any) -> Any:
         if name == "handle" and isinstance(kind, OwnKind):
             return emit.call_word(self, "handle")
         record = record_of(emit, kind, self)
-        if name in BITS:
-            return emit.load(
-                record,
-                offset_of("record", "flow", name),
-                Integer(BITS[name], signed=False),
-                big=True,
-            )
         return emit.symbol(f"call_{name}", call_of(emit, kind, self), record)
+
+    return get
+
+
+def end_of(kind: ConnectionKind, name: str) -> Any:
+    """connection.remote, .local: the record has them in network order"""
+
+    @operation(endpoint, kind)
+    def get(emit: Emit, self: Any) -> Any:
+        record = record_of(emit, kind, self)
+
+        def load(part: str, bits: int) -> Any:
+            offset = offset_of("record", "flow", f"{name}_{part}")
+            return emit.load(record, offset, Integer(bits, signed=False), big=True)
+
+        return emit.pair(load("address", 32), load("port", 16))
 
     return get
 

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+from numba.core import types as numba_types
+
 from ..types import wrap
 from . import integers, view
 from .expressions import Expressions, Value, is_number
@@ -170,6 +172,8 @@ class Operators(Expressions):
         if not (is_number(one.kind) and is_number(two.kind)):
             row = next((side for side in (one, two) if isinstance(side.kind, RowKind)), None)
             remedy = "compare array.head(length)" if row else ""
+            if isinstance(one.kind, numba_types.BaseTuple):
+                remedy = "compare their parts one by one"
             raise Refusal(
                 node, f"{describe(one.kind)} and {describe(two.kind)} cannot be compared so", remedy
             )

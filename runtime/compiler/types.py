@@ -137,8 +137,9 @@ def describe(kind: Any) -> str:
         return "an int"
     if isinstance(kind, types.NoneType):
         return "None"
-    if isinstance(kind, types.NamedTuple):
-        return f"a {kind.instance_class.__name__}"
+    if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)):
+        name = kind.instance_class.__name__
+        return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
     if isinstance(kind, types.BaseTuple):
         return "a tuple"
     if isinstance(kind, RecordKind):

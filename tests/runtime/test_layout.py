@@ -24,6 +24,8 @@ def test_built_in_python() -> None:
     made = layout()
     assert made.cores == ((0, "web", 1), (1, "web", 3))
     assert made.group["web"].listen[0].port_number == 80
+    rear = Group(cpus=(4, 6), nic="front", listen=(Listen(port="tcp:81", actor="m:A"),))
+    assert layout(group={**made.group, "rear": rear}).cores_of == {"web": 0b11, "rear": 0b1100}
 
 
 def test_typed_parts_are_checked_together() -> None:

@@ -86,6 +86,19 @@ def test_what_nobody_takes_is_refused() -> None:
         schema_of([Good]).number(Visit)
 
 
+def test_groups_by_name() -> None:
+    """A group's name stands for its cores; an unknown one is refused with those there are; without a layout, any does."""
+    schema = schema_of([Good], {"web": 3, "store": 4})
+    assert (schema.cores("web"), schema.cores("store")) == (3, 4)
+    with pytest.raises(
+        ActorError, match=r"no group 'stroe'; its groups are web, store: did you mean \"store\"\?"
+    ):
+        schema.cores("stroe")
+    with pytest.raises(ActorError, match=r"no group 'far'; its groups are web, store$"):
+        schema.cores("far")
+    assert schema_of([Good]).cores("far")
+
+
 class Wrong(DataActor):
     core: u32  # type: ignore[assignment]
 

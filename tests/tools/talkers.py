@@ -94,6 +94,35 @@ class Relay(DataActor):
         return self.core
 
 
+class Cry(Message):
+    """Tell a Number to your own group, `web`, or to the group `store`."""
+
+    value: u64
+    own: u32
+
+
+class Crier(DataActor):
+    core: Tally
+    OWN = "web"
+
+    def on_data(self, connection: Connection[State], data: View) -> int:
+        return len(data)
+
+    @on(Cry)
+    def cry(self, message: Cry) -> None:
+        number = Number(value=message.value)
+        if not (self.tell(number, to=self.OWN) if message.own else self.tell(number, to="store")):
+            self.core.refused += 1
+
+    @on(Number)
+    def number(self, message: Number) -> None:
+        self.core.got += 1
+
+    @on(GetTally)
+    def tally(self, message: GetTally) -> Tally:
+        return self.core
+
+
 class Talker(DataActor):
     core: Tally
 

@@ -8,6 +8,7 @@ from splitplane import (
     Connection,
     ControlActor,
     DataActor,
+    Endpoint,
     Message,
     Request,
     Sender,
@@ -19,6 +20,8 @@ from splitplane import (
 from splitplane.protocols import OK, Head, parse_head, split_line, split_prefixed
 from splitplane.testing import Bench, Peer
 from splitplane.types import Array, below, i64, u8, u16, u32, u64
+
+STORE = "store"
 
 
 class Point(State):
@@ -60,10 +63,16 @@ class Web(DataActor):
 
     def on_tick(self) -> None:
         self.tell(Visit(connection=0), to=3)
+        self.tell(Visit(connection=0), to="web")
+        self.tell(Visit(connection=0), to=STORE)
 
     def on_open(self, connection: Connection[Session]) -> None:
         connection.state.name.copy_from(b"new")
         connection.state.points[1].x = self.config.limit
+        assert_type(connection.remote, Endpoint)
+        address, port = connection.local
+        connection.send_int(connection.remote.address + address)
+        connection.send_int(connection.remote.port + port)
 
     def on_data(self, connection: Connection[Session], data: View) -> int:
         assert_type(connection.state, Session)

@@ -255,7 +255,7 @@ class Sender(DataActor):
     def on_open(self, connection: Connection[Session]) -> None:
         connection.send(b"open ")
         self.core.big = connection.handle
-        connection.send_int(connection.remote_port)
+        connection.send_int(connection.remote.port)
 
     def on_end(self, connection: Connection[Session]) -> None:
         connection.send(b" end")

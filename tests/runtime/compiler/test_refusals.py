@@ -178,6 +178,32 @@ WRONG: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "self.tell(Visit())\nreturn 0",
         [("Visit()", "Visit needs requests too: Visit(requests=…)")],
     ),
+    "group": (
+        "self.tell(Visit(requests=1), to='wbe')\nreturn 0",
+        [
+            (
+                "'wbe'",
+                "this layout has no group 'wbe'; its groups are web, store: did you mean \"web\"?",
+            )
+        ],
+    ),
+    "group_of_bytes": (
+        "self.tell(Visit(requests=1), to=b'web')\nreturn 0",
+        [("b'web'", "to takes an int, not a View")],
+    ),
+    "endpoint_attribute": (
+        "return connection.remote.prt",
+        [("connection.remote.prt", "an Endpoint has no prt: did you mean port?")],
+    ),
+    "endpoint_compared": (
+        "return connection.remote == connection.local",
+        [
+            (
+                "connection.remote == connection.local",
+                "an Endpoint and an Endpoint cannot be compared so: compare their parts one by one",
+            )
+        ],
+    ),
     "not_a_message": (
         "self.tell(connection.state)\nreturn 0",
         [("connection.state", "tell() takes a Message, not a Session")],
@@ -414,7 +440,7 @@ def problems_of(body: str, folder: Path) -> tuple[Any, str]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with pytest.raises(ActorError) as caught:
-        compile_actor(module.Wrong, schema_of([module.Wrong]))
+        compile_actor(module.Wrong, schema_of([module.Wrong], {"web": 1, "store": 6}))
     return caught.value.problems, text
 
 

@@ -28,6 +28,10 @@ class Web(DataActor):
         self.tell(Session(requests=3))  # E: arg-type
         self.tell(b"bytes")  # E: arg-type
         self.tell(Visit(requests=1), core=3)  # E: call-arg
+        self.tell(Visit(requests=1), to=b"web")  # E: arg-type
+        connection.remote.adress  # E: attr-defined
+        connection.remote_port  # E: attr-defined
+        connection.local.port = 3  # E: misc
         message = Visit(requests=3)
         message.requests = 4  # E: misc
         for byte in data:  # E: misc
