@@ -91,9 +91,9 @@ def test_groups_by_name() -> None:
     schema = schema_of([Good], {"web": 3, "store": 4})
     assert (schema.cores("web"), schema.cores("store")) == (3, 4)
     with pytest.raises(
-        ActorError, match=r"no group 'stroe'; its groups are web, store: did you mean \"store\"\?"
+        ActorError, match=r"no group 'stora'; its groups are web, store: did you mean \"store\"\?"
     ):
-        schema.cores("stroe")
+        schema.cores("stora")
     with pytest.raises(ActorError, match=r"no group 'far'; its groups are web, store$"):
         schema.cores("far")
     assert schema_of([Good]).cores("far")

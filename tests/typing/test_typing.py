@@ -15,6 +15,27 @@ EXPECTED = re.compile(r"# E: ([\w-]+)")
 FOUND = re.compile(r"^(\S+?):(\d+): error: .*\[([\w-]+)\]$")
 
 
+def mypy(folder: Path, paths: list[str]) -> subprocess.CompletedProcess[str]:
+    """mypy --strict over these files, in `folder`."""
+    options = [
+        "--strict",
+        "--show-absolute-path",
+        "--follow-imports=silent",
+        "--config-file=",
+        "--no-error-summary",
+        "--hide-error-context",
+    ]
+    command = [sys.executable, "-m", "mypy", *options, "--cache-dir", str(folder / "cache"), *paths]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={"MYPYPATH": str(folder)},
+        check=False,
+    )
+
+
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[int, str]]]:
     """What mypy says of this folder's programs and the examples, by file: lines and error codes.
@@ -39,23 +60,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[in
     code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     page.write_text("\n\n".join(code))
     found: dict[str, set[tuple[int, str]]] = {str(path): set() for path in (*programs, page)}
-    options = [
-        "--strict",
-        "--show-absolute-path",
-        "--follow-imports=silent",
-        "--config-file=",
-        "--no-error-summary",
-        "--hide-error-context",
-    ]
-    command = [sys.executable, "-m", "mypy", *options, "--cache-dir", str(folder / "cache"), *found]
-    run = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={"MYPYPATH": str(folder)},
-        check=False,
-    )
+    run = mypy(folder, list(found))
     assert run.stderr == ""
     for line in run.stdout.splitlines():
         match = FOUND.match(line)
