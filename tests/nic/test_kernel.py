@@ -75,7 +75,7 @@ def test_half_close_is_answered_in_full(serve: Callable[..., Server]) -> None:
 
 def test_close_by_the_actor_delivers_everything_first(serve: Callable[..., Server]) -> None:
     """close() after a large send: the client reads all of it, then the end, though it kept sending."""
-    server = serve()
+    server = serve(limits={"reply_reserve": 65_536})  # a command sends up to 65 280 bytes
     with server.connect() as client:
         client.sendall(b"*\xff" * 100 + b"." + b"later bytes" * 1000)
         assert read_all(client) == b"x" * (100 * 255 * 256)
@@ -86,7 +86,7 @@ def test_close_by_the_actor_delivers_everything_first(serve: Callable[..., Serve
 
 def test_a_slow_reader_gets_the_last_answer(serve: Callable[..., Server]) -> None:
     """After close() a client that lets more than the lingering time pass before it reads still gets every byte."""
-    server = serve()
+    server = serve(limits={"reply_reserve": 65_536})  # a command sends up to 65 280 bytes
     with server.connect() as client:
         client.sendall(b"*\xff" * 10 + b"." + b"later bytes" * 1000)
         time.sleep(6.5)  # KERNEL_LINGER is 5 s
