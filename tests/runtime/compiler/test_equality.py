@@ -146,7 +146,13 @@ def statements(draw: st.DrawFn, depth: int = 2) -> list[str]:
         return [f"if {value}:", *lines]
     if kind == 8:
         return [f"for i in range({draw(st.integers(-2, 5))}):", "    a += i", *lines]
-    return [f"while b > {draw(st.integers(0, 5))}:", "    b -= 1", *lines]
+    left = f"left{depth}"  # of its own, so that nothing in the loop makes it endless
+    return [
+        f"{left} = b & 7",
+        f"while {left} > {draw(st.integers(0, 5))}:",
+        f"    {left} -= 1",
+        *lines,
+    ]
 
 
 programs = st.lists(statements(), min_size=1, max_size=6).map(
