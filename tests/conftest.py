@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import socket
 import time
 import uuid
@@ -38,6 +39,9 @@ def own_network() -> None:
 
 
 own_network()
+
+# Started in a shell's background this process would ignore Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def many_descriptors() -> None:
