@@ -1,25 +1,9 @@
 /* Flow hashes under the core's random key, so that no peer can aim at one bucket. Pure. */
+#include "sip.h"
 #include "hash.h"
 
 #include <string.h>
 #include "table.h"
-
-static uint64_t rotate(uint64_t word, int bits) {
-    return word << bits | word >> (64 - bits);
-}
-
-static void sip_round(uint64_t v[4]) {
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
 
 /* SipHash-1-3 of the 12 bytes (Aumasson and Bernstein, 2012). */
 static uint32_t hash_sip(const uint64_t *key, const struct flow *flow) {

@@ -1,24 +1,6 @@
 /* Numbers that outsiders must not guess: SipHash-2-4 of a flow under the core's key. RFC 6528, RFC 6056. Pure. */
+#include "sip.h"
 #include "tcp_inside.h"
-
-static uint64_t rotate(uint64_t word, int bits) {
-    return word << bits | word >> (64 - bits);
-}
-
-static void mix(uint64_t v[4], int rounds) {
-    while (rounds--) {
-        v[0] += v[1];
-        v[1] = rotate(v[1], 13) ^ v[0];
-        v[0] = rotate(v[0], 32);
-        v[2] += v[3];
-        v[3] = rotate(v[3], 16) ^ v[2];
-        v[0] += v[3];
-        v[3] = rotate(v[3], 21) ^ v[0];
-        v[2] += v[1];
-        v[1] = rotate(v[1], 17) ^ v[2];
-        v[2] = rotate(v[2], 32);
-    }
-}
 
 uint64_t secret_hash(const struct core *core, const struct flow *flow, uint64_t salt) {
     const uint64_t *key = core->state->key + 2;
@@ -28,11 +10,11 @@ uint64_t secret_hash(const struct core *core, const struct flow *flow, uint64_t 
                      key[1] ^ 0x7465646279746573u};
     for (int i = 0; i < 3; i++) {
         v[3] ^= words[i];
-        mix(v, 2);
+        sip_rounds(v, 2);
         v[0] ^= words[i];
     }
     v[2] ^= 0xff;
-    mix(v, 4);
+    sip_rounds(v, 4);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
