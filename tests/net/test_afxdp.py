@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
+from typing import IO
 
 import pytest
 from processes import Command, command, eventually, free_cpus
@@ -310,10 +311,33 @@ def test_a_link_that_goes_down_and_up(client: Client, tmp_path: Path) -> None:
         assert said == ["same\n"]
 
 
+def until(stream: IO[str], words: str) -> list[str]:
+    """The lines up to the one with these words, or all there are."""
+    lines: list[str] = []
+    for line in stream:
+        lines.append(line)
+        if words in line:
+            break
+    return lines
+
+
 def test_what_the_client_sees_on_the_wire(client: Client, tmp_path: Path) -> None:
     """Every frame that we send has a good checksum, as tcpdump at the client's end verifies it."""
     record = subprocess.Popen(
-        [*client.prefix, "tcpdump", "-i", PEER, "-vv", "-n", "-l", "--immediate-mode", "src", OURS],
+        [
+            *client.prefix,
+            "tcpdump",
+            "-i",
+            PEER,
+            "-vv",
+            "-n",
+            "-l",
+            "-B",
+            "8192",
+            "--immediate-mode",
+            "src",
+            OURS,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -323,8 +347,10 @@ def test_what_the_client_sees_on_the_wire(client: Client, tmp_path: Path) -> Non
     assert eventually(lambda: "listening" in record.stderr.readline(), 10)
     with serving(tmp_path, toml()):
         assert echo(client, 300_000) == "same\n"
+        # tcpdump prints more slowly than we send: it has told all once it has told of our FIN.
+        lines = until(record.stdout, "Flags [F")
     record.send_signal(signal.SIGINT)
-    seen = record.communicate(timeout=20)[0]
+    seen = "".join(lines) + record.communicate(timeout=20)[0]
     assert seen.count("(correct)") > 100
     assert "incorrect" not in seen
     assert "bad cksum" not in seen
