@@ -323,21 +323,10 @@ def until(stream: IO[str], words: str) -> list[str]:
 
 def test_what_the_client_sees_on_the_wire(client: Client, tmp_path: Path) -> None:
     """Every frame that we send has a good checksum, as tcpdump at the client's end verifies it."""
+    # A slot of tcpdump's ring is as long as -s says: by default eight MiB would hold 32 frames.
+    options = ["-vvnl", "--immediate-mode", "-B", "8192", "-s", "2000", "-i", PEER]
     record = subprocess.Popen(
-        [
-            *client.prefix,
-            "tcpdump",
-            "-i",
-            PEER,
-            "-vv",
-            "-n",
-            "-l",
-            "-B",
-            "8192",
-            "--immediate-mode",
-            "src",
-            OURS,
-        ],
+        [*client.prefix, "tcpdump", *options, "src", OURS],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
