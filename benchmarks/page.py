@@ -12,6 +12,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 OURSELVES = {"page"}
+RAW = {"raw", "runs"}
+"""What a benchmark's object has for programs only: every single run."""
 LIMIT = 600
 
 
@@ -82,7 +84,9 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             if isinstance(result.get(key), dict) and result[key]:
                 lines += table(key, result[key])
         rest = {
-            key: value for key, value in result.items() if key not in ("ratios", "floor", "machine")
+            key: value
+            for key, value in result.items()
+            if key not in {"ratios", "floor", "machine", *RAW}
         }
         lines += table("figures", rest)
     return "\n".join(lines).rstrip() + "\n"
