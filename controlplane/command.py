@@ -86,8 +86,8 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--driver",
         choices=("kernel", "afxdp", "tap"),
-        default="kernel",
-        help="kernel: 127.0.0.1. afxdp (root), tap: a network of its own, served by our TCP",
+        help="afxdp (root), tap: our TCP, in a network of its own. kernel: Linux's, on 127.0.0.1. "
+        "None: the first of these that can be had here",
     )
     parser.add_argument("--requests", type=int, default=4000, help="how many to send (4000)")
     parser.set_defaults(body=_demo_body)

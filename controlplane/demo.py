@@ -15,20 +15,36 @@ from ..runtime.load import load_layout
 from ..runtime.machine import read_machine
 from ..runtime.runtime import Runtime
 from .demo_network import Driver, Network, network
+from .demo_roads import best_road
 from .visitor import Visit
 
 ADDRESS = "127.0.0.1"
 PORT = 8080
+INTERRUPTED = 130
+"""The exit code, as shells have it."""
 SETTLE = 0.25
 """Seconds for the last reports to reach the control plane."""
+INTERFACE = ("xdp_mode", "zero_copy", "queues", "frames_rx", "frames_tx")
+"""What the object says of the interface; null where there is none."""
 
 
-def demo(*, serve: bool, as_json: bool, port: int, requests: int, driver: Driver) -> int:
-    """Runs it; the exit code: 0, or 1 when a request failed. Raises MachineError."""
-    with network(driver) as around:
-        return asyncio.run(
-            _demo(around, serve=serve, as_json=as_json, port=port, requests=requests)
-        )
+def demo(*, serve: bool, as_json: bool, port: int, requests: int, driver: Driver | None) -> int:
+    """Runs it; the exit code: 0, 1 when a request failed, 130 when it was interrupted. Raises MachineError.
+
+    Without a driver, the best that can be had here: see demo_roads.py.
+    """
+    try:
+        with network(driver or best_road(_complain)) as around:
+            return asyncio.run(
+                _demo(around, serve=serve, as_json=as_json, port=port, requests=requests)
+            )
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _complain("interrupted: nothing is left")
+        return INTERRUPTED
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def demo_layout(port: int, around: Network) -> Layout:
@@ -62,6 +78,8 @@ def _free_port() -> int:
 
 
 async def _demo(around: Network, *, serve: bool, as_json: bool, port: int, requests: int) -> int:
+    running: Any = asyncio.current_task()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     layout = demo_layout(port, around)
     out = sys.stdout
 
@@ -92,7 +110,7 @@ async def _serve(
     async with Runtime(layout) as runtime:
         worker = runtime.workers[0]
         url = f"http://{around.address}:{port}/"
-        say(f"serving {url} on CPU {worker.cpu}, worker {worker.pid}")
+        say(f"serving {url} on CPU {worker.cpu}, worker {worker.pid}: {_how(runtime)}")
         await asyncio.to_thread(around.connect)
         found = await asyncio.to_thread(around.visit, port, requests)
         await asyncio.sleep(SETTLE)
@@ -107,12 +125,21 @@ async def _serve(
     return bool(found.errors) or found.requests != requests
 
 
+def _how(runtime: Runtime) -> str:
+    """The driver, and what it makes of its interface."""
+    group = runtime.layout.group["web"]
+    facts = runtime.interface("web")
+    mode = f", XDP {facts['xdp_mode']}" if "xdp_mode" in facts else ""
+    copying = {True: ", zero-copy", False: ", copying"}.get(facts.get("zero_copy", ""), "")
+    return f"driver {runtime.layout.nic[group.nic].driver}{mode}{copying}"
+
+
 def _result(runtime: Runtime, found: Visit) -> dict[str, Any]:
     worker = runtime.workers[0]
     layout = runtime.layout
     counters = {name: count for name, count in runtime.counters(0).items() if count}
-    interface = runtime.interface("web")
-    if interface:
+    interface = dict.fromkeys(INTERFACE) | runtime.interface("web")
+    if interface["queues"]:
         interface["frames_rx"] = counters.get("rx_frames", 0)
         interface["frames_tx"] = counters.get("tx_frames", 0)
     return {

@@ -62,6 +62,7 @@ class Client:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is ours
         )
         self._answer()
 
@@ -102,12 +103,12 @@ def network(driver: Driver) -> Iterator[Network]:
         overrides = ('nic.front.driver="kernel"', 'nic.front.bind="127.0.0.1"')
         yield Network(overrides, "127.0.0.1", "curl -v http://127.0.0.1:{port}/")
         return
-    separate(user=driver == "tap" and os.geteuid() != 0)
-    inside = f"nsenter --preserve-credentials --user=/proc/{os.getpid()}/ns/user"
+    in_user = separate(user=driver == "tap")
     curl = f"curl -v http://{OURS}:{{port}}/"
     if driver == "tap":
         where = f'nic.front={{driver="tap", interface="{TAP}", address="{OURS}/24"}}'
-        line = f"{inside} --net=/proc/{os.getpid()}/ns/net {curl}"
+        user = f" --preserve-credentials --user=/proc/{os.getpid()}/ns/user" if in_user else ""
+        line = f"nsenter{user} --net=/proc/{os.getpid()}/ns/net {curl}"
         yield Network((where,), OURS, line, tap=TAP)
         return
     client = Client()
@@ -119,28 +120,53 @@ def network(driver: Driver) -> Iterator[Network]:
         client.close()
 
 
-def separate(*, user: bool) -> None:
-    """Puts this process into a network namespace of its own; `user`: and a user namespace, where it has the rights."""
+def separate(*, user: bool) -> bool:
+    """Puts this process into a network namespace of its own; `user`: and into a user namespace if it must, where it has
+    the rights. Whether it had to. Raises MachineError."""
     uid, gid = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET | (_CLONE_NEWUSER if user else 0)) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        remedy = "run as root, or splitplane demo --driver kernel"
-        raise MachineError(Problem("", f"no network namespace of our own: {reason}", remedy=remedy))
-    if user:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    in_user = bool(libc.unshare(_CLONE_NEWNET) != 0)
+    if in_user and (not user or libc.unshare(_CLONE_NEWNET | _CLONE_NEWUSER) != 0):
+        raise _refused(os.strerror(ctypes.get_errno()))
+    try:
+        if in_user:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        _up_loopback()
+    except OSError as error:
+        raise _refused(error.strerror or str(error)) from None
+    return in_user
+
+
+def _refused(reason: str) -> MachineError:
+    remedy = "run as root, or splitplane demo --driver kernel"
+    return MachineError(Problem("", f"no network namespace of our own: {reason}", remedy=remedy))
+
+
+def _up_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         fcntl.ioctl(asked, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
+
+
+def add_veth() -> None:
+    """A veth pair, FRONT and PEER, both ends here."""
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    with IPRoute() as route:
+        try:
+            route.link("add", ifname=FRONT, kind="veth", peer={"ifname": PEER})
+        except NetlinkError as error:
+            raise MachineError(f"no veth pair can be made: {error}") from None
 
 
 def _wire(client: Client) -> None:
     """A veth pair: one end here, one at the client."""
     from pyroute2 import IPRoute
 
+    add_veth()
     with IPRoute() as route:
-        route.link("add", ifname=FRONT, kind="veth", peer={"ifname": PEER})
         route.link("set", index=_index(PEER), net_ns_pid=client.pid)
     _set_address(FRONT, OURS)
     client.ask(address=[PEER, THEIRS])
