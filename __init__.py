@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Writer,
         on,
     )
+    from .runtime.attached import Attached, attach
     from .runtime.config import Config
     from .runtime.layout import Layout
     from .runtime.message import Message, Request
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 sys.modules[__name__ + ".types"] = types
 
 WHERE = {
+    "Attached": "runtime.attached",
     "CloseReason": "runtime.actor",
     "Config": "runtime.config",
     "Connection": "runtime.actor",
@@ -48,11 +50,13 @@ WHERE = {
     "State": "runtime.state",
     "View": "runtime.view",
     "Writer": "runtime.actor",
+    "attach": "runtime.attached",
     "on": "runtime.actor",
     "start": "runtime.runtime",
 }
 
 __all__ = [
+    "Attached",
     "CloseReason",
     "Config",
     "Connection",
@@ -67,6 +71,7 @@ __all__ = [
     "State",
     "View",
     "Writer",
+    "attach",
     "on",
     "start",
 ]

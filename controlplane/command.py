@@ -1,4 +1,5 @@
-"""The command line: `splitplane run|check|plan|demo`. Each command's body is a module of its own, imported when asked.
+"""The command line: `splitplane run|check|plan|demo`, and `stats|top|connections|memory|why` (see.py). Each command's
+body is a module of its own, imported when asked.
 
 Exit codes: 0 done; 1 something is wrong with the layout, the machine or the actors, or the demo saw an error;
 2 the command line itself; 3 the runtime failed while it ran.
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..runtime.errors import Problem, SplitplaneError, StartError
+from . import see
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _check(commands.add_parser("check", help="say everything that is wrong, start nothing"))
     _plan(commands.add_parser("plan", help="the memory a layout takes, by section"))
     _demo(commands.add_parser("demo", help="serve examples/hello and send it real requests"))
+    see.add_commands(commands)
     return parser
 
 

@@ -32,6 +32,7 @@ struct busy *busy_take(struct core *core, uint32_t index) {
     } else {
         return NULL;
     }
+    state->busy_used++;
     CRASH_POINT(busy_off_list);
     memset(&core->busy[block], 0, sizeof core->busy[block]);
     core->busy[block].owner = index;
@@ -52,6 +53,7 @@ void busy_give(struct core *core, uint32_t block) {
     busy->next = core->state->busy_free;
     CRASH_POINT(busy_linked);
     core->state->busy_free = block;
+    core->state->busy_used--;
 }
 
 void busy_discard(struct core *core, uint32_t index) {
@@ -121,10 +123,12 @@ static void free_the_rest(struct core *core) {
 static void recover_blocks(struct core *core) {
     struct core_state *state = core->state;
     state->busy_free = 0;
+    state->busy_used = 0;
     for (uint32_t block = state->busy_fresh - 1; block; block--) {
         struct busy *busy = &core->busy[block];
         if (record_taken(core, busy->owner) && core->records[busy->owner].busy == block) {
             mark_block(core, busy);
+            state->busy_used++;
             continue;
         }
         busy->owner = 0;

@@ -48,6 +48,8 @@ static void point_into(struct core *core, void *base) {
     const struct arena_header *header = base;
     core->state = section(base, SECTION_STATE);
     core->counters = section(base, SECTION_COUNTERS);
+    core->measured_calls = core->counters[COUNTER_HANDLER_CALLS];
+    core->histograms = section(base, SECTION_HISTOGRAMS);
     core->records = section(base, SECTION_RECORDS);
     core->index = section(base, SECTION_INDEX);
     core->busy = section(base, SECTION_BUSY);

@@ -44,18 +44,18 @@ struct core_state {
     uint32_t time_wait_head, time_wait_tail;
     uint32_t last_now_tick;
     /* Journal of TCP's acknowledgement: snd_una and the send buffer move together (tcp_adopt.c). */
-    uint32_t ack_index;     /* record, 0 = none; stored last */
-    uint32_t ack_una;       /* the new snd_una */
-    uint32_t ack_left;      /* bytes queued once it is done */
-    uint32_t hash_kind;     /* enum hash_kind: what the records' stored hashes were made with */
-    uint32_t firing;        /* record index | enum timer_which << 24 whose deadline runs out now, 0 = none: adoption
-                               lets it run out again */
-    uint32_t wheel_entries; /* in slots and backlog, stale ones too */
-    uint32_t wheel_missed;  /* 1: a chunk was missing, so some deadline stands in no slot: timer_poll sweeps */
-    uint32_t wheel_sweep;   /* the record index that sweep has reached */
-    uint32_t end_index;     /* likewise of a peer's FIN: record, stored last */
-    uint32_t end_next;      /* the new rcv_nxt */
-    uint32_t state_rest[1];
+    uint32_t ack_index;        /* record, 0 = none; stored last */
+    uint32_t ack_una;          /* the new snd_una */
+    uint32_t ack_left;         /* bytes queued once it is done */
+    uint32_t hash_kind;        /* enum hash_kind: what the records' stored hashes were made with */
+    uint32_t firing;           /* record index | enum timer_which << 24 whose deadline runs out now, 0 = none: adoption
+                                  lets it run out again */
+    uint32_t wheel_entries;    /* in slots and backlog, stale ones too */
+    uint32_t wheel_missed;     /* 1: a chunk was missing, so some deadline stands in no slot: timer_poll sweeps */
+    uint32_t wheel_sweep;      /* the record index that sweep has reached */
+    uint32_t end_index;        /* likewise of a peer's FIN: record, stored last */
+    uint32_t end_next;         /* the new rcv_nxt */
+    uint32_t busy_used;        /* busy blocks taken */
     uint32_t buffer_count[16]; /* per class: free buffers */
 };
 
@@ -94,6 +94,7 @@ struct core {
     uint32_t capacity; /* connections */
     struct core_state *state;
     uint64_t *counters;
+    struct histogram *histograms; /* histogram.h; HISTOGRAM_COUNT of them */
     struct record *records;
     struct busy *busy;
     uint8_t *buffers;
@@ -130,6 +131,9 @@ struct core {
     int64_t drain_until;
     uint32_t shortage_since, shortage_last; /* ticks of wants for buffers that found none (relief.c), 0 = no shortage */
     uint32_t relief_block;                  /* the busy block looked at last */
+    uint64_t measured_calls, measure_call;  /* handler calls when one was last measured, and when the next is due */
+    int64_t measure_due;                    /* nanoseconds: due by then in any case (measure.h) */
+    uint32_t worked, slept;                 /* the last turn found work; the loop slept after it */
     int virtual_clock;                      /* 1: now is set by the caller (tests, Bench) */
 };
 

@@ -8,18 +8,18 @@ import os
 from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 
 from .native import ffi, lib
+from .symbols import HANDLERS
 
 RUNNING, DRAINING, STOPPED = 0, 1, 2
 HUGE_PAGE = 2 << 20
 
 
-class CoreState:
-    """The state and counters of one core, over its arena's descriptor; maps one huge page of it at most."""
+class CoreWords:
+    """A core's state and counters over a mapping of its arena's beginning."""
 
-    def __init__(self, descriptor: int) -> None:
-        length = min(os.fstat(descriptor).st_size, HUGE_PAGE)
-        self._map = mmap(descriptor, length, MAP_SHARED, PROT_READ | PROT_WRITE)
-        self._base = ffi.from_buffer("uint8_t[]", self._map, require_writable=True)
+    def __init__(self, mapped: mmap) -> None:
+        self._map = mapped
+        self._base = ffi.from_buffer("uint8_t[]", mapped)
         header = ffi.cast("struct arena_header *", self._base)
         self._state = ffi.cast(
             "struct core_state *", self._base + header.sections[lib.SECTION_STATE].offset
@@ -43,10 +43,6 @@ class CoreState:
         """What the controller wants of it."""
         return int(self._state.wanted)
 
-    @wanted.setter
-    def wanted(self, value: int) -> None:
-        self._state.wanted = value
-
     @property
     def worker_pid(self) -> int:
         """The worker, or the last one."""
@@ -69,17 +65,7 @@ class CoreState:
         number = int(self._state.current_handler)
         if number >= lib.HANDLER_COUNT:
             return index, "on a message"
-        names = (
-            "on_start",
-            "on_tick",
-            "on_open",
-            "on_data",
-            "on_writable",
-            "on_end",
-            "on_close",
-            "on_timer",
-        )
-        return index, names[number] if index else ""
+        return index, HANDLERS[number] if index else ""
 
     def counters(self) -> dict[str, int]:
         """Every counter by its name, also those at 0."""
@@ -93,3 +79,20 @@ class CoreState:
         ffi.release(self._base)
         del self._state, self._counters
         self._map.close()
+
+
+class CoreState(CoreWords):
+    """The same over its arena's descriptor, for who may give orders; maps one huge page of it at most."""
+
+    def __init__(self, descriptor: int) -> None:
+        length = min(os.fstat(descriptor).st_size, HUGE_PAGE)
+        super().__init__(mmap(descriptor, length, MAP_SHARED, PROT_READ | PROT_WRITE))
+
+    @property
+    def wanted(self) -> int:
+        """What the controller wants of it."""
+        return super().wanted
+
+    @wanted.setter
+    def wanted(self, value: int) -> None:
+        self._state.wanted = value

@@ -7,6 +7,7 @@
 #include "core.h"
 #include "count.h"
 #include "handler.h"
+#include "measure.h"
 #include "record.h"
 #include "stream.h"
 #include "table.h"
@@ -87,8 +88,11 @@ static int run(struct actor *actor, struct call *call, uint32_t which, handler_e
     call->out_length = 0;
     call->result = 0;
     call->ok = 0;
+    int64_t began = measure_begin(core);
     (report ? reporting : quiet)(call);
     count(core, COUNTER_HANDLER_CALLS, 1);
+    if (began)
+        measure_end(core, began);
     if (call->ok)
         return 1;
     fault_count(actor, call, which, report);

@@ -5,6 +5,7 @@
 #include "lists.h"
 #include "loop.h"
 #include "mail.h"
+#include "measure.h"
 #include "relief.h"
 #include "timer.h"
 #include "transport.h"
@@ -12,10 +13,12 @@
 enum { SPIN = 100000, IDLE_SHORTEST = 50000, IDLE_LONGEST = 1000000 }; /* nanoseconds */
 
 static void clock_read(struct core *core) {
+    int64_t before = core->now;
     if (!core->virtual_clock) {
         core_clock(core, clock_now());
         core->virtual_clock = 0;
     }
+    measure_turn(core, before);
     __atomic_store_n(&core->state->now, core->now, __ATOMIC_RELAXED);
     __atomic_store_n(&core->state->heartbeat, core->state->heartbeat + 1, __ATOMIC_RELAXED);
 }
@@ -46,6 +49,7 @@ uint32_t loop_turn(struct core *core) {
     count(core, COUNTER_TURNS, 1);
     if (work)
         count(core, COUNTER_BUSY_TURNS, 1);
+    core->worked = work;
     return work;
 }
 
@@ -86,7 +90,8 @@ static int stopping(struct core *core) {
  * idle one costs little. */
 static void idle(struct core *core, int64_t quiet) {
     int64_t most = quiet < IDLE_SHORTEST ? IDLE_SHORTEST : quiet > IDLE_LONGEST ? IDLE_LONGEST : quiet;
-    if (timer_next(core, 1) > 0)
+    core->slept = timer_next(core, 1) > 0;
+    if (core->slept)
         core->transport->idle(core, most);
 }
 

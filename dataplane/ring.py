@@ -39,6 +39,20 @@ def ring_bytes(cells: int) -> int:
     return int(lib.ring_bytes(cells))
 
 
+class RingLevel(NamedTuple):
+    """How full a ring is: `used` of `cells`; `refused` puts since the start found no room."""
+
+    used: int
+    cells: int
+    refused: int
+
+
+def ring_level(memory: Any, offset: int) -> RingLevel:
+    """The level of the formatted ring at `offset` of `memory`, which may be read-only. Its ends may move meanwhile."""
+    ring = ffi.cast("struct ring *", ffi.from_buffer(memory) + offset)
+    return RingLevel(int(lib.ring_fill(ring)), int(ring.cells), int(ring.refused))
+
+
 def header_dtype() -> "np.dtype[np.void]":
     """struct ring_message as a NumPy type."""
     import numpy as np

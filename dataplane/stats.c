@@ -8,6 +8,8 @@
 static const char *const names[COUNTER_COUNT] = {
     NAME(TURNS, "turns"),
     NAME(BUSY_TURNS, "busy_turns"),
+    NAME(BUSY_NANOSECONDS, "busy_nanoseconds"),
+    NAME(SLEPT_NANOSECONDS, "slept_nanoseconds"),
     NAME(RX_FRAMES, "rx_frames"),
     NAME(RX_BYTES, "rx_bytes"),
     NAME(TX_FRAMES, "tx_frames"),

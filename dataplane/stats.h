@@ -5,8 +5,10 @@
 #include <stdint.h>
 
 enum counter {
-    COUNTER_TURNS,      /* loop turns */
-    COUNTER_BUSY_TURNS, /* of them, turns that found work */
+    COUNTER_TURNS,             /* loop turns */
+    COUNTER_BUSY_TURNS,        /* of them, turns that found work */
+    COUNTER_BUSY_NANOSECONDS,  /* that turns took which found work */
+    COUNTER_SLEPT_NANOSECONDS, /* asleep, because nothing came */
     COUNTER_RX_FRAMES,
     COUNTER_RX_BYTES,
     COUNTER_TX_FRAMES,

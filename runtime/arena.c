@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include "../dataplane/buffer.h"
 #include "../dataplane/core.h"
+#include "../dataplane/histogram.h"
 #include "../dataplane/neighbour.h"
 #include "../dataplane/record.h"
 #include "../dataplane/stats.h"
@@ -21,6 +22,7 @@ static const uint64_t MAGIC = 0x4e4c5054494c5053ull; /* "SPLITPLN" as it lies in
 
 _Static_assert(sizeof(struct arena_header) <= ARENA_HEADER_BYTES, "the header fits its page");
 _Static_assert(sizeof(struct core_state) % LINE == 0, "sections start on cache lines");
+_Static_assert(sizeof(struct histogram) % LINE == 0, "nobody else's line");
 
 static int limits_hold(const struct arena_config *config) {
     const uint64_t most = (1u << RECORD_INDEX_BITS) - 1;
@@ -40,6 +42,7 @@ static void section_bytes(const struct arena_config *config, uint64_t *bytes) {
     uint64_t records = config->connections + 1;
     bytes[SECTION_STATE] = sizeof(struct core_state);
     bytes[SECTION_COUNTERS] = COUNTER_COUNT * sizeof(uint64_t);
+    bytes[SECTION_HISTOGRAMS] = HISTOGRAM_COUNT * sizeof(struct histogram);
     bytes[SECTION_RECORDS] = records * sizeof(struct record);
     bytes[SECTION_INDEX] = table_buckets(config->connections) * sizeof(struct bucket);
     bytes[SECTION_BUSY] = (config->busy_blocks + 1) * sizeof(struct busy);

@@ -4,11 +4,12 @@
 
 #include <stdint.h>
 
-enum { ARENA_ABI = 1, ARENA_HEADER_BYTES = 4096 };
+enum { ARENA_ABI = 2, ARENA_HEADER_BYTES = 4096 };
 
 enum arena_section {
     SECTION_STATE,      /* struct core_state */
     SECTION_COUNTERS,   /* uint64_t[COUNTER_COUNT] */
+    SECTION_HISTOGRAMS, /* struct histogram[HISTOGRAM_COUNT] */
     SECTION_RECORDS,    /* struct record[connections + 1] */
     SECTION_INDEX,      /* table.h: the buckets */
     SECTION_BUSY,       /* struct busy[busy_blocks + 1] */

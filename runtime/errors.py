@@ -87,3 +87,7 @@ class AskError(SplitplaneError):
 
 class StaleError(SplitplaneError, RuntimeError):
     """A View, Connection, State or Writer was used after the call that it came with."""
+
+
+class RegistryError(SplitplaneError):
+    """A running runtime can't be attached to: none of that name, it has ended, or it is another user's."""

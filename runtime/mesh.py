@@ -10,7 +10,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from ..dataplane.ring import Ring, ring_bytes
+from ..dataplane.ring import Ring, RingLevel, ring_bytes, ring_level
 
 CONTROL = 64
 """The control plane's number as a peer (CORE_CONTROL)."""
@@ -99,15 +99,17 @@ class Mesh:
         return mesh
 
     @classmethod
-    def attach(cls, fd: int, *, layout_hash: int | None = None) -> "Mesh":
-        """The mesh behind an inherited descriptor.
+    def attach(cls, fd: int, *, layout_hash: int | None = None, read_only: bool = False) -> "Mesh":
+        """The mesh behind an inherited descriptor. `read_only`: for `level` alone.
 
         ValueError, naming what is wrong, if it is no mesh, of another ABI, unfinished, or of another layout.
         """
         size = os.fstat(fd).st_size
         if size < HEADER_BYTES:
             raise ValueError(f"descriptor {fd} is no mesh: {size} bytes")
-        memory = _mapped(fd, size)
+        memory = (
+            mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ) if read_only else _mapped(fd, size)
+        )
         header = MeshHeader(*HEADER.unpack_from(memory))
         wrong = ""
         if header.magic != MAGIC:
@@ -137,6 +139,12 @@ class Mesh:
             known = Ring(self._memory, self._place(producer, consumer))
             self._rings[producer, consumer] = known
         return known
+
+    def level(self, producer: int, consumer: int) -> RingLevel:
+        """How full the ring between them is, without a part in it. KeyError if there is none."""
+        if self._memory is None:
+            raise ValueError("the mesh is closed")
+        return ring_level(self._memory, self._place(producer, consumer))
 
     def adopt(self, core: int) -> None:
         """The worker of `core` was killed and this process takes its place at both ends of all its rings.

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from ..controlplane.peer import GroupPeer
     from ..controlplane.service import Service
+    from .attached import Attached, Rows
     from .controller import Controller, Event
     from .holdings import Holdings
     from .layout import Layout
+    from .presence import Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Runtime:
         self._holdings: Holdings | None = None
         self._controller: Controller | None = None
         self._service: Service | None = None
+        self._presence: Presence | None = None
         self._last: list[dict[str, int]] = []
         self._taken = 0
 
@@ -72,6 +75,7 @@ class Runtime:
             await self._service.start()
             self._controller = Controller(self._holdings, self._hear, verbose=self._verbose)
             await self._controller.start()
+            self._presence = self._present()
         except BaseException:
             await self._close()
             raise
@@ -148,7 +152,21 @@ class Runtime:
     def warnings(self) -> tuple[str, ...]:
         """What this machine lacks and what that costs; empty when all is as wanted."""
         arenas = filter(None, (held.arena.warning for held in self._held.cores))
-        return (*self._held.warnings, *dict.fromkeys(arenas))
+        unseen = [self._presence.warning] if self._presence and self._presence.warning else []
+        return (*self._held.warnings, *dict.fromkeys(arenas), *unseen)
+
+    @property
+    def seen(self) -> Attached:
+        """Counters, pools and connections as `splitplane.attach` shows them to others, without leaving this process."""
+        if self._presence is None:
+            raise RuntimeError(
+                "the runtime isn't running: async with splitplane.start(…) as runtime"
+            )
+        return self._presence.seen
+
+    def connections(self, group: str | None = None) -> Rows:
+        """The live connections of a group, or all, as a read-only NumPy structured array: see Attached.connections."""
+        return self.seen.connections(group)
 
     def wire(self, core: int) -> int:
         """The descriptor of a core's memory wire; our side of it is 1 (nic/memory.py). -1 with another driver."""
@@ -192,7 +210,17 @@ class Runtime:
             )
         return self._holdings
 
+    def _present(self) -> Presence:
+        from .presence import Presence
+
+        assert self._service is not None
+        started = self._started
+        return Presence(self._held, self._service, lambda: (started.workers, started.launcher_pid))
+
     async def _close(self) -> None:
+        presence, self._presence = self._presence, None
+        if presence:
+            presence.close()
         service, self._service = self._service, None
         if service:
             await service.stop()
@@ -203,6 +231,8 @@ class Runtime:
 
     def _hear(self, event: Event) -> None:
         log_event(event)
+        if self._presence:
+            self._presence.hear(event)
         for listener in self._listeners:
             listener(event)
 

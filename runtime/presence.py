@@ -1,0 +1,129 @@
+"""A running runtime's own part in being seen: its entry in the registry, kept up to date, and its own view of its memory.
+
+Nothing here can stop a runtime from running: where the machine gives no shared memory it is only not found by others.
+"""
+
+import asyncio
+import time
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .attached import Attached, own_memory
+from .facts import Facts, Words
+from .holdings import Holdings
+from .private import keep_private
+from .registry import Entry
+
+if TYPE_CHECKING:
+    from ..controlplane.service import Service
+    from .controller import Event, WorkerSeat
+
+PERIOD = 1.0
+"""Seconds between two refreshes."""
+
+
+class Presence:
+    """`seen` is the runtime's view of itself; `warning` says why others can't find it, "" when they can."""
+
+    def __init__(
+        self,
+        held: Holdings,
+        service: "Service",
+        workers: "Callable[[], tuple[list[WorkerSeat], int]]",
+    ) -> None:
+        """Publishes it. `workers` gives the cores' seats and the launcher's pid, as of now. Lives in an event loop."""
+        self._service, self._workers = service, workers
+        self._facts = Facts.of(held)
+        self._entry: Entry | None = None
+        self._launcher_deaths = 0
+        self._stalls = [0] * len(held.cores)
+        self.warning = ""
+        self._publish()
+        keep_private(self)
+        self.seen = Attached(self.name, self._facts, self.words, own_memory)
+        self._timer = asyncio.get_running_loop().call_soon(self._refresh)
+
+    @property
+    def name(self) -> str:
+        """Under which others find it."""
+        return self._entry.name if self._entry else self._facts.name
+
+    @property
+    def words(self) -> Words:
+        """The numbers others read."""
+        return self._entry.words if self._entry else self._private
+
+    def hear(self, event: "Event") -> None:
+        """Something happened to a process."""
+        if event.kind == "stalled":
+            self._stalls[event.fields["core"]] += 1
+        elif event.kind == "launcher_died":
+            self._launcher_deaths += 1
+        self._write()
+
+    @property
+    def private(self) -> tuple[int, ...]:
+        """Its memory is mapped, and the entry sees to itself."""
+        return ()
+
+    def forked(self) -> None:
+        """In a process that this one forks nothing is seen."""
+        self.seen.close()
+
+    def close(self) -> None:
+        """Takes the entry away and lets the memory go. Safe to repeat."""
+        self._timer.cancel()
+        self.seen.close()
+        if self._entry:
+            self._entry.close()
+
+    def _publish(self) -> None:
+        count = Words.count(len(self._facts.cores), len(self._facts.mailboxes))
+        words = memoryview(array("Q", bytes(8 * count)))
+        self._private = Words(words, len(self._facts.cores), self._facts.mailboxes)
+        try:
+            self._entry = Entry(self._facts)
+        except (OSError, ValueError) as error:
+            self._entry = None
+            self.warning = f"`splitplane stats` and `top` can't find this runtime: {error}"
+            return
+        self._write()
+
+    def _refresh(self) -> None:
+        if self._entry and not self._entry.is_there():
+            lost, self._entry = self._entry, None
+            lost.close()
+            self._publish()
+            self.seen.words = self.words
+        self._write()
+        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._refresh)
+
+    def _write(self) -> None:
+        words, service = self.words, self._service
+        seats, launcher = self._workers()
+        words.set_runtime(
+            refreshed=time.monotonic_ns(),
+            launcher=launcher,
+            launcher_deaths=self._launcher_deaths,
+            messages=service.taken,
+            faults=service.faults,
+        )
+        for number, seat in enumerate(seats):
+            words.set_core(
+                number,
+                pid=seat.pid,
+                deaths=seat.deaths,
+                stalls=self._stalls[number],
+                outage=round(seat.outage * 1e9),
+            )
+        for box in service.mailboxes:
+            with suppress(ValueError):  # one that the layout doesn't name
+                words.set_mailbox(
+                    box.name,
+                    waiting=box.waiting,
+                    limit=box.limit,
+                    handled=box.handled,
+                    failed=box.failed,
+                )
