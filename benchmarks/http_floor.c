@@ -1,5 +1,5 @@
 /* The least a server can do: one epoll loop that answers each empty line in what it reads with the same 44 bytes. What
- * kernel_http.py measures its candidates against. Usage: http_floor PORT */
+ * kernel_http.py measures its candidates against. Usage: http_floor PORT [ADDRESS] */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -45,7 +45,7 @@ static void serve(int epoll, int listener) {
 int main(int count, char **words) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int on = 1, epoll = epoll_create1(0), listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (count != 2)
+    if (count < 2 || (count > 2 && !inet_aton(words[2], &address.sin_addr)))
         return 2;
     address.sin_port = htons((uint16_t)atoi(words[1]));
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

@@ -4,6 +4,7 @@ A benchmark prints one JSON object: `machine`, `floor`, `ratios`, and whatever r
 """
 
 import argparse
+import ast
 import json
 import subprocess
 import sys
@@ -79,7 +80,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "",
     ]
     for name, result in results.items():
-        lines += [f"## {name}", ""]
+        words = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""
+        lines += [f"## {name}", "", words, ""]
         for key in ("ratios", "floor", "machine"):
             if isinstance(result.get(key), dict) and result[key]:
                 lines += table(key, result[key])
