@@ -9,6 +9,7 @@ from typing import Any
 
 from ..dataplane.fault_event import EVENT_FAULT, FAULT_LEAST, FaultEvent
 from ..dataplane.poller import Poller
+from ..dataplane.relay import EVENT_STREAM
 from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
 from ..runtime.actor import ControlActor
 from ..runtime.assemble import config_bytes
@@ -21,6 +22,7 @@ from ..runtime.spec import spec_of
 from .faults import FaultLog, Locate, Replayer
 from .mailbox import Mailbox
 from .peer import CorePeer, CoreSender, GroupPeer
+from .streams import CoreStreams, Streams
 
 STOPPED = "the runtime has stopped"
 AFTER_AN_ERROR = 0.1
@@ -32,10 +34,10 @@ RUNS_A_TURN = 16
 class Inbox:
     """One core's ring to the control plane, and what of it a full mailbox holds back."""
 
-    __slots__ = ("held", "number", "peer", "ring")
+    __slots__ = ("held", "number", "peer", "ring", "streams")
 
-    def __init__(self, number: int, ring: Ring, peer: CorePeer) -> None:
-        self.number, self.ring, self.peer = number, ring, peer
+    def __init__(self, number: int, ring: Ring, peer: CorePeer, streams: CoreStreams) -> None:
+        self.number, self.ring, self.peer, self.streams = number, ring, peer, streams
         self.held: Run | None = None
 
 
@@ -71,10 +73,13 @@ class Service:
         self._mesh = mesh
         self._poller: Poller | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._turn_due = False
+        self._turn_due = self._in_turn = False
         self._groups = {name: tuple(numbers) for name, numbers in groups.items()}
         self._unknown_mailboxes = 0
+        self._wanted: dict[int, int] = {}
+        self._wanted_for_streams: dict[int, int] = {}
         self._fault_log = FaultLog(self._log, schema, listeners, locate)
+        self.streams = Streams()
         self.mailboxes: list[Mailbox] = []
         self.cores: list[CorePeer] = []
         self.taken = 0
@@ -96,11 +101,14 @@ class Service:
         An error stops the actors that had started.
         """
         loop = asyncio.get_running_loop()
+        self.streams.loop = loop
         for number in range(self._mesh.cores):
             out = self._mesh.ring(CONTROL, number)
             peer = CorePeer(number, out, self._schema, self._want, self._soon)
             self.cores.append(peer)
-            self._inboxes.append(Inbox(number, self._mesh.ring(number, CONTROL), peer))
+            self.streams.add_core(number, out, self._want_for_streams)
+            ring = self._mesh.ring(number, CONTROL)
+            self._inboxes.append(Inbox(number, ring, peer, self.streams.cores[number]))
         for number, (name, (actor, limit)) in enumerate(self._actors.items()):
             self.mailboxes.append(Mailbox(number, name, actor, limit, self._schema, self._log))
         self._poller = Poller([inbox.ring for inbox in self._inboxes])
@@ -136,6 +144,7 @@ class Service:
         loop.remove_reader(self._poller.fileno())
         poller, self._poller = self._poller, None
         poller.stop()
+        self.streams.stop()
         for mailbox in self.mailboxes:
             mailbox.close()
         if self._tasks:
@@ -171,15 +180,28 @@ class Service:
             "tells_waited": sum(peer.waited for peer in self.cores),
             "asked": sum(peer.asked for peer in self.cores),
             "replies_late": sum(peer.late for peer in self.cores),
+            "streams_opened": self.streams.opened,
+            "streams_refused": self.streams.refused,
             "faults": self.faults,
             "wakeups": self._poller.signals if self._poller else 0,
         }
 
     def _want(self, number: int, ring: Ring, cells: int) -> None:
+        self._wanted[number] = cells
+        self._watch_room(number, ring)
+
+    def _want_for_streams(self, number: int, ring: Ring, cells: int) -> None:
+        self._wanted_for_streams[number] = cells
+        self._watch_room(number, ring)
+
+    def _watch_room(self, number: int, ring: Ring) -> None:
+        """Messages and streams wait for room in the same rings."""
         if self._poller is not None:
+            cells = (self._wanted.get(number, 0), self._wanted_for_streams.get(number, 0))
             self._poller.unpark()
-            self._poller.want(number, ring, cells)
-            self._soon()
+            self._poller.want(number, ring, max(cells))
+            if not self._in_turn:
+                self._soon()
 
     def _signalled(self) -> None:
         if self._poller is not None:
@@ -197,15 +219,20 @@ class Service:
         if self._poller is None:
             return
         self._poller.unpark()
+        self._in_turn = True
         try:
             more = self._take_all()
-            for peer in self.cores:
+            for peer, streams in zip(self.cores, self.streams.cores, strict=True):
                 if peer.waiting:
                     peer.flush()
+                if streams.waiting:
+                    streams.flush()
         except Exception:  # a mistake of ours must not silence the control plane for good
             self._log.exception("service_error")
             asyncio.get_running_loop().call_later(AFTER_AN_ERROR, self._soon)
             return
+        finally:
+            self._in_turn = False
         if more or not self._poller.park():
             self._soon()
 
@@ -233,6 +260,8 @@ class Service:
         """False if a mailbox is full: what is left of the run is held, and the ring left alone until there is room."""
         if run.kind == REPLY:
             inbox.peer.replied(run.tag, run.type, run.data)
+        elif run.kind == EVENT and run.type == EVENT_STREAM:
+            inbox.streams.take(run)
         elif run.kind == EVENT and run.type == EVENT_FAULT and run.length >= FAULT_LEAST:
             for start in range(0, len(run.data), run.length):
                 event = FaultEvent.from_bytes(run.data[start : start + run.length])

@@ -10,15 +10,22 @@
 #include "handler.h"
 #include "lists.h"
 #include "record.h"
+#include "relay.h"
 #include "relief.h"
 #include "stream.h"
 #include "table.h"
 
-enum { GOING = FLAG_CLOSING | FLAG_ABORTING, WAITING = FLAG_PAUSED | FLAG_AGAIN };
+enum { WAITING = FLAG_PAUSED | FLAG_AGAIN };
 enum { AGAIN_BUDGET = 64 }; /* connections a turn */
 
 static struct actor *actor_of(const struct core *core, uint32_t index) {
     return core->listeners[core->records[index].listener].actor;
+}
+
+/* Takes no more bytes: it is closing, unless only its own half has ended. */
+static int is_going(const struct core *core, uint32_t index) {
+    uint16_t flags = core->records[index].flags;
+    return flags & FLAG_ABORTING || (flags & FLAG_CLOSING && !relay_listens(core, index));
 }
 
 /* One handler of a connection, in a frame of its own. */
@@ -38,7 +45,7 @@ static void run_single(struct core *core, uint32_t index, enum handler handler, 
 static void settle(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     struct actor *actor = actor_of(core, index);
-    if (record->flags & GOING)
+    if (is_going(core, index))
         return;
     if ((record->flags & (FLAG_PAUSED | FLAG_WRITABLE_WANTED)) && !(record->flags & FLAG_AGAIN) &&
         stream_queued(core, index) == 0) {
@@ -52,7 +59,7 @@ static void settle(struct core *core, uint32_t index) {
     stream_kept(core, index, &kept);
     if (!kept)
         busy_release(core, index);
-    if (kept >= actor->max_unconsumed) {
+    if (kept >= actor->max_unconsumed && !actor->relays) {
         count(core, COUNTER_OVERFLOWS, 1);
         connection_abort(core, index, CLOSE_OVERFLOW);
     } else if ((record->flags & (FLAG_FIN_RECEIVED | FLAG_END_TOLD)) == FLAG_FIN_RECEIVED) {
@@ -88,7 +95,7 @@ static int may_run(struct actor *actor, struct call *call, uint32_t index, uint3
         return 1;
     frame_flush(call);
     if (call->out_space >= actor->reply_reserve)
-        return !(call->record->flags & GOING);
+        return !is_going(core, index);
     count(core, COUNTER_PAUSED, 1);
     call->record->flags |= FLAG_PAUSED;
     return 0;
@@ -97,8 +104,7 @@ static int may_run(struct actor *actor, struct call *call, uint32_t index, uint3
 /* Runs on_data while it makes progress; returns the bytes it consumed, all of them if the connection is going. */
 static uint32_t offer(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
     struct actor *actor = actor_of(core, index);
-    struct record *record = &core->records[index];
-    if (!actor->reporting[ON_DATA] || (record->flags & GOING))
+    if (!actor->reporting[ON_DATA] || is_going(core, index))
         return length;
     struct call call;
     frame_open(core, &call, actor, index);
@@ -114,11 +120,11 @@ static uint32_t offer(struct core *core, uint32_t index, const uint8_t *data, ui
             break;
         }
         used += (uint32_t)call.result;
-        if (call.result == 0 || (record->flags & GOING))
+        if (call.result == 0 || call.handed || is_going(core, index))
             break;
     }
     frame_close(&call);
-    return record->flags & GOING ? length : used;
+    return is_going(core, index) ? length : used;
 }
 
 static void offer_kept(struct core *core, uint32_t index) {
@@ -149,7 +155,7 @@ static void deliver(struct core *core, uint32_t index, const uint8_t *data, uint
 
 void actor_deliver(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
     count(core, COUNTER_RECEIVED_BYTES, length);
-    if (core->records[index].flags & GOING)
+    if (is_going(core, index))
         return;
     /* Until the bytes are consumed or kept, and what the handler sent is queued. */
     uint32_t outer = current_set(core, index);
@@ -160,7 +166,7 @@ void actor_deliver(struct core *core, uint32_t index, const uint8_t *data, uint3
 
 static void resume(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
-    if (record->flags & GOING)
+    if (is_going(core, index))
         return;
     uint32_t outer = current_set(core, index);
     if (record->flags & FLAG_WRITABLE_WANTED && stream_room(core, index) >= actor_of(core, index)->reply_reserve) {
@@ -179,6 +185,11 @@ void actor_resume(struct core *core, uint32_t index) {
         resume(core, index);
 }
 
+void actor_retry(struct core *core, uint32_t index) {
+    if (!(core->records[index].flags & FLAG_AGAIN))
+        resume(core, index);
+}
+
 uint32_t actor_again(struct core *core) {
     uint32_t todo = core->again_count < AGAIN_BUDGET ? core->again_count : AGAIN_BUDGET;
     for (uint32_t i = 0; i < todo && core->again_count; i++)
@@ -188,7 +199,7 @@ uint32_t actor_again(struct core *core) {
 
 uint32_t actor_window(struct core *core, uint32_t index) {
     uint32_t most = actor_of(core, index)->max_unconsumed, kept;
-    if (core->records[index].flags & GOING)
+    if (is_going(core, index))
         return most;
     stream_kept(core, index, &kept);
     if (kept >= most)
@@ -218,7 +229,7 @@ void actor_end(struct core *core, uint32_t index) {
 }
 
 void actor_timer(struct core *core, uint32_t index) {
-    if (core->records[index].flags & GOING)
+    if (is_going(core, index))
         return;
     count(core, COUNTER_TIMERS_FIRED, 1);
     run_single(core, index, ON_TIMER, 0);
@@ -227,8 +238,12 @@ void actor_timer(struct core *core, uint32_t index) {
 
 void actor_close(struct core *core, uint32_t index, int reason) {
     struct record *record = &core->records[index];
-    if (!(record->flags & FLAG_OPENED))
+    struct actor *actor = actor_of(core, index);
+    if (!(record->flags & FLAG_OPENED)) {
+        if (actor->relays && record->flags & FLAG_ACTIVE)
+            relay_failed(core, index, reason);
         return;
+    }
     if (record->close_reason)
         reason = record->close_reason - 1;
     if (record->flags & FLAG_AGAIN)
@@ -236,7 +251,6 @@ void actor_close(struct core *core, uint32_t index, int reason) {
     /* From here on nothing can be sent, closed or aborted: the flag goes first. */
     record->flags &= (uint16_t) ~(FLAG_OPENED | FLAG_PAUSED | FLAG_WRITABLE_WANTED);
     count(core, COUNTER_CLOSED, 1);
-    struct actor *actor = actor_of(core, index);
     if (!actor->reporting[ON_CLOSE])
         return;
     struct call call;

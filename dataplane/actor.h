@@ -29,7 +29,11 @@ enum close_reason {
     CLOSE_SHUTDOWN,    /* the runtime is stopping */
 };
 
-enum { ACTOR_MESSAGES = 64, ACTOR_LISTENERS = 32, FAULT_REPORTS_PER_SECOND = 10 };
+enum {
+    ACTOR_MESSAGES = 64,
+    ACTOR_LISTENERS = 33 /* 32 of the layout, and the relay's */,
+    FAULT_REPORTS_PER_SECOND = 10
+};
 
 /* What the control plane is told of a fault: an EVENT message on the ring to it, cut after data_length bytes of data.
  */
@@ -37,6 +41,7 @@ enum event_type {
     EVENT_FAULT = 1,
     EVENT_FRAME =
         2, /* between cores of a group (handover.h); target: how many cores have not seen it, this one counted */
+    EVENT_STREAM = 3, /* of a connection that the control plane serves (relay.h) */
 };
 enum { FAULT_WHERE = 512, FAULT_DATA = 1024 };
 
@@ -75,6 +80,7 @@ struct call {
     int64_t core_id;
     int64_t handle;            /* of record; 0 without one */
     const struct actor *actor; /* whose handler runs */
+    int64_t handed; /* 0, or 1 + bytes given to the control plane: it has the connection when the handler is through */
     uint32_t outer; /* core_state.current when the frame was opened: a transport's delivery under way, or 0 */
 };
 typedef void (*handler_entry)(struct call *call);
@@ -105,6 +111,7 @@ struct actor {
     int64_t fault_second; /* the second that fault_count counts in */
     uint32_t fault_count;
     uint32_t faults_untold; /* since the last report to the control plane */
+    uint32_t relays;        /* 1: the relay's handlers; what they leave waits for credit and is no overflow */
 };
 
 /* Puts a record on the core's pending list: transport->output gets it at the end of the turn. For transports too. */
@@ -120,6 +127,8 @@ void actor_open(struct core *core, uint32_t index);
 void actor_deliver(struct core *core, uint32_t index, const uint8_t *data, uint32_t length);
 /* After send space came free: a paused on_data and a wanted on_writable run. */
 void actor_resume(struct core *core, uint32_t index);
+/* The kept bytes are offered again: the actor may take more than it could. */
+void actor_retry(struct core *core, uint32_t index);
 /* The loop's: offers the kept bytes of the records on the again list. Returns how many; bounded. */
 uint32_t actor_again(struct core *core);
 /* The peer will send no more. on_end runs when all kept bytes have been offered. */
@@ -146,6 +155,9 @@ void call_want_writable(struct call *call, struct record *record);
 void call_need(struct call *call, int64_t bytes);
 void call_close(struct call *call, struct record *record);
 void call_abort(struct call *call, struct record *record);
+/* The connection whose handler runs, and what was read of it, go to the control plane. 1, or 0: another connection,
+ * more than RELAY_WINDOW bytes, or the ring is full (counted). */
+int64_t call_hand_over(struct call *call, struct record *record, const uint8_t *data, int64_t length);
 void call_set_timer(struct call *call, struct record *record, int64_t milliseconds);
 void call_cancel_timer(struct call *call, struct record *record);
 /* target: -1 = the listener's reports_to; otherwise a core number, or a handle (never below 1 << 24) for its core. 1,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .native import ffi, lib
-from .symbols import HANDLERS
+from .symbols import HANDLERS, address_of
 
-__all__ = ["Entry", "MessageEntry", "Pace", "bind", "core_offsets"]
+__all__ = ["Entry", "MessageEntry", "Pace", "bind", "core_offsets", "relay"]
 
 LINE = 64
 STATE_IN_RECORD: int = lib.RECORD_STATE_BYTES
@@ -94,3 +94,23 @@ def bind(
     actor.calls_per_turn, actor.tick_period = pace.calls_per_turn, pace.tick_milliseconds
     actor.number, actor.reports_to = number, reports_to
     return kept
+
+
+RELAY = {
+    "on_open": "relay_opened",
+    "on_data": "relay_data",
+    "on_writable": "relay_writable",
+    "on_end": "relay_end",
+    "on_close": "relay_close",
+    "on_timer": "relay_timer",
+}
+
+
+def relay(actor: Any) -> None:
+    """Makes `actor`, which bind has filled, the relay: the control plane serves its connections."""
+    for index, name in enumerate(HANDLERS):
+        if name in RELAY:
+            entry = ffi.cast("handler_entry", address_of(RELAY[name]))
+            actor.reporting[index] = actor.quiet[index] = entry
+    actor.relays = 1
+    actor.reply_reserve = 0  # it reads on while its peer does not

@@ -40,7 +40,7 @@ int64_t call_handle(struct call *call, struct record *record) {
 }
 
 int64_t call_room(struct call *call, struct record *record) {
-    if (!is_open(record))
+    if (!is_open(record) || (record == call->record && call->handed))
         return 0;
     int64_t room = stream_room(call->core, index_of(call, record));
     if (record == call->record)
@@ -49,7 +49,7 @@ int64_t call_room(struct call *call, struct record *record) {
 }
 
 int64_t call_send(struct call *call, struct record *record, const uint8_t *data, int64_t length) {
-    if (length < 0 || !is_open(record))
+    if (length < 0 || !is_open(record) || (record == call->record && call->handed))
         return 0;
     uint32_t index = index_of(call, record);
     if (record == call->record) {

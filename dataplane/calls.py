@@ -163,6 +163,10 @@ class Call:
         """connection.abort"""
         lib.call_abort(self.pointer, record)
 
+    def hand_over(self, record: Any, data: bytes) -> bool:
+        """connection.hand_over"""
+        return bool(lib.call_hand_over(self.pointer, record, data, len(data)))
+
     def set_timer(self, record: Any, milliseconds: int) -> None:
         """connection.set_timer"""
         lib.call_set_timer(self.pointer, record, milliseconds)

@@ -116,6 +116,8 @@ struct core {
     uint32_t group_cores, group_next; /* cores that share the NIC, this one counted; the next of them. 0: alone */
     struct listener listeners[ACTOR_LISTENERS];
     uint32_t listener_count;
+    uint32_t relay;        /* 1 + the listener of connections that were handed over or connected; 0 = none */
+    uint32_t relay_resync; /* 1: the control plane has missed the end of one, or a worker (relay.h) */
     /* Rings of capacity + 1 record indexes, each index at most once: _next is the oldest entry, _count how many. */
     uint32_t pending_count, pending_next;
     uint32_t *pending; /* to give to transport->output at the end of the turn (actor_pend) */

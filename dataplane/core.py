@@ -64,9 +64,21 @@ class Core:
 
     def listen(self, port: int, descriptor: int = -1) -> Any:
         """Adds a listener for TCP port `port`; its `struct actor *`, still empty. Raises OSError (ENOSPC)."""
-        actor = lib.core_listen(self.pointer, socket.htons(port), descriptor)
+        most = lib.ACTOR_LISTENERS - 1  # one is left for the relay
+        actor = ffi.NULL
+        if self.pointer.listener_count < most:
+            actor = lib.core_listen(self.pointer, socket.htons(port), descriptor)
         if actor == ffi.NULL:
-            raise OSError(28, f"core {self.number}: more than {lib.ACTOR_LISTENERS} listeners")
+            raise OSError(28, f"core {self.number}: more than {most} listeners")
+        return actor
+
+    def relay(self) -> Any:
+        """The listener of connections that are handed over or connected; its `struct actor *`, still empty."""
+        actor = lib.core_listen(self.pointer, 0, -1)
+        if actor == ffi.NULL:
+            raise OSError(28, f"core {self.number}: no room for its relay")
+        self.pointer.listeners[self.pointer.listener_count - 1].open = 0
+        self.pointer.relay = self.pointer.listener_count
         return actor
 
     def peer(self, number: int, to: Ring, from_: Ring) -> None:

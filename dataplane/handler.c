@@ -73,6 +73,8 @@ void frame_flush(struct call *call) {
 void frame_close(struct call *call) {
     if (staged(call) > 0)
         frame_flush(call);
+    if (call->handed)
+        relay_take(call);
     current_set(call->core, call->outer);
 }
 

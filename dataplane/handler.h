@@ -12,6 +12,8 @@ uint32_t current_set(struct core *core, uint32_t index);
 void frame_open(struct core *core, struct call *call, struct actor *actor, uint32_t index);
 /* Gives what was sent to the stream, then forgets whose handler ran. */
 void frame_close(struct call *call);
+/* A handler gave its connection away (call_hand_over), and is through. */
+void relay_take(struct call *call);
 /* The staging buffer empty again, so that out_space is as large as it gets. */
 void frame_flush(struct call *call);
 /* 1, or 0: it failed; then the connection is aborted, the fault counted and reported. */

@@ -6,6 +6,7 @@
 #include "loop.h"
 #include "mail.h"
 #include "measure.h"
+#include "relay.h"
 #include "relief.h"
 #include "timer.h"
 #include "transport.h"
@@ -45,6 +46,7 @@ uint32_t loop_turn(struct core *core) {
     work += mail_poll(core);
     actor_tick(core);
     relief_turn(core);
+    relay_turn(core);
     work += output_pending(core);
     count(core, COUNTER_TURNS, 1);
     if (work)
@@ -64,6 +66,7 @@ int loop_start(struct core *core, int restarted) {
         if (error)
             return error;
         lists_rebuild(core);
+        relay_adopt(core);
     }
     actor_start(core, restarted);
     __atomic_store_n(&core->state->run, CORE_RUNNING, __ATOMIC_RELEASE);

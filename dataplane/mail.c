@@ -6,6 +6,7 @@
 #include "count.h"
 #include "handover.h"
 #include "mail.h"
+#include "relay.h"
 
 enum { MAIL_BUDGET = 32, EVERY_LISTENER = 255 }; /* messages a peer a turn */
 
@@ -40,6 +41,13 @@ static void dispatch(struct core *core, uint32_t peer, const struct ring_message
     reply_send(core, peer);
 }
 
+static void stream(struct core *core, uint32_t peer, const struct ring_message *message, const uint8_t *payload) {
+    struct parked_reply *reply = &core->parked[peer];
+    reply->message = *message;
+    if (relay_message(core, &reply->message, payload, reply->payload))
+        reply_send(core, peer);
+}
+
 static uint32_t drain(struct core *core, uint32_t peer) {
     _Alignas(64) uint8_t payload[RING_MESSAGE_MAX];
     struct ring_message message;
@@ -51,6 +59,8 @@ static uint32_t drain(struct core *core, uint32_t peer) {
         taken++;
         if (message.kind == MESSAGE_EVENT && message.type == EVENT_FRAME)
             handover_receive(core, payload, message.length, message.target);
+        else if (message.kind == MESSAGE_EVENT && message.type == EVENT_STREAM)
+            stream(core, peer, &message, payload);
         else
             dispatch(core, peer, &message, payload);
     }

@@ -83,6 +83,10 @@ enum counter {
     COUNTER_MAILBOX_FULL,
     COUNTER_MESSAGES_IN,
     COUNTER_MESSAGES_UNKNOWN,
+    /* Streams. */
+    COUNTER_HANDED_OVER,       /* connections that an actor gave to the control plane */
+    COUNTER_HAND_OVER_REFUSED, /* and could not, because the ring was full */
+    COUNTER_STREAM_STALE,      /* messages of the control plane about connections that are gone */
     /* Survival. */
     COUNTER_ADOPTIONS,
     COUNTER_CONNECTIONS_LOST,

@@ -51,6 +51,12 @@ static uint32_t drain(struct core *core, int past_deadline) {
     return core->state->live;
 }
 
+static int64_t connect_to(struct core *core, uint32_t listener, uint32_t address, uint16_t port,
+                          const uint8_t *next_hop) {
+    uint32_t index = tcp_connect(core, listener, address, port, 0, next_hop);
+    return index ? (int64_t)index : -EADDRNOTAVAIL;
+}
+
 static const struct transport tcp_transport = {
     .name = "tcp",
     .output = tcp_output,
@@ -59,6 +65,7 @@ static const struct transport tcp_transport = {
     .poll = poll,
     .idle = idle,
     .adopt = tcp_adopt,
+    .connect = connect_to,
     .drain = drain,
 };
 

@@ -3,6 +3,7 @@
 #include "actor.h"
 #include "buffer.h"
 #include "neighbour.h"
+#include "relay.h"
 #include "stream.h"
 #include "table.h"
 #include "tcp_inside.h"
@@ -84,7 +85,7 @@ static void adopt_one(struct core *core, uint32_t index) {
     finish_opening(core, index);
     finish_sent_fin(core, index);
     resume_sending(core, index);
-    if (record->state == STATE_FIN_WAIT_2) {
+    if (record->state == STATE_FIN_WAIT_2 && !relay_listens(core, index)) {
         timer_set(core, index, TIMER_TRANSPORT, later(core, FIN_WAIT_2_MOST));
     }
     /* Its last ACK may have been gathered and never sent. */

@@ -3,6 +3,7 @@
 #include "actor.h"
 #include "buffer.h"
 #include "crash.h"
+#include "relay.h"
 #include "stats.h"
 #include "stream.h"
 #include "table.h"
@@ -22,13 +23,19 @@ void close_finish(struct core *core, uint32_t index, int reason) {
     actor_pend(core, index);
 }
 
-static void give_back(struct core *core, uint32_t index) {
-    stream_drop(core, index);
+/* Nothing is in flight any more. */
+static void rest(struct core *core, uint32_t index) {
     struct busy *busy = busy_of(core, index);
     if (busy) {
         busy->rto_deadline = busy->ack_deadline = busy->persist_deadline = 0;
         busy_release(core, index);
     }
+    timer_clear(core, index, TIMER_TRANSPORT);
+}
+
+static void give_back(struct core *core, uint32_t index) {
+    stream_drop(core, index);
+    rest(core, index);
 }
 
 void close_bury(struct core *core, uint32_t index) {
@@ -43,17 +50,25 @@ void close_bury(struct core *core, uint32_t index) {
     CRASH_POINT(bury_told);
     give_back(core, index);
     CRASH_POINT(bury_emptied);
-    timer_clear(core, index, TIMER_TRANSPORT);
     timer_clear(core, index, TIMER_APPLICATION);
     table_delete(core, index);
+}
+
+/* In FIN-WAIT-2, when nobody reads any more. */
+void close_wait_for_fin(struct core *core, uint32_t index) {
+    give_back(core, index); /* nothing is in flight */
+    timer_set(core, index, TIMER_TRANSPORT, later(core, FIN_WAIT_2_MOST));
 }
 
 void close_fin_acked(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     if (record->state == STATE_FIN_WAIT_1) {
         record->state = STATE_FIN_WAIT_2;
-        give_back(core, index); /* nothing is in flight, and who closed reads no more */
-        timer_set(core, index, TIMER_TRANSPORT, later(core, FIN_WAIT_2_MOST));
+        if (relay_listens(core, index)) {
+            rest(core, index);
+        } else {
+            close_wait_for_fin(core, index);
+        }
     } else if (record->state == STATE_CLOSING) {
         record->state = STATE_TIME_WAIT;
     } else {

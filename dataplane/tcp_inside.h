@@ -148,6 +148,7 @@ uint16_t tcp_window(struct core *core, uint32_t index, uint8_t scale);
 void tcp_timer(struct core *core, uint32_t index);
 void tcp_schedule(struct core *core, uint32_t index, int blocked);
 /* tcp_close.c */
+void close_wait_for_fin(struct core *core, uint32_t index);
 void close_fin_acked(struct core *core, uint32_t index);
 void close_fin_received(struct core *core, uint32_t index);
 void close_end(struct core *core);                                /* what the journal of a FIN says */

@@ -3,6 +3,7 @@
 #include "actor.h"
 #include "buffer.h"
 #include "crash.h"
+#include "relay.h"
 #include "stats.h"
 #include "stream.h"
 #include "tcp_inside.h"
@@ -208,7 +209,7 @@ static int buried(struct core *core, uint32_t index) {
         close_bury(core, index);
         return 1;
     }
-    if (record->state == STATE_TIME_WAIT) {
+    if (record->state == STATE_TIME_WAIT && !relay_holds(core, index)) {
         close_time_wait(core, index);
         return 1;
     }
@@ -225,6 +226,9 @@ void tcp_output(struct core *core, uint32_t index) {
             record->flags &= (uint16_t)~FLAG_ACK_NOW;
         }
         return;
+    }
+    if (record->state == STATE_FIN_WAIT_2 && !record->transport_deadline && !relay_listens(core, index)) {
+        close_wait_for_fin(core, index);
     }
     int blocked = !send_stream(core, index);
     blocked |= !send_ack(core, index);

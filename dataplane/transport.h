@@ -21,6 +21,8 @@ struct transport {
     void (*idle)(struct core *core, int64_t nanoseconds);
     /* A new worker took over the arena: make every record and queue whole again, or close what can't be. */
     int (*adopt)(struct core *core);
+    /* Opens one to address and port (network byte order) for that listener: its record's index, or -errno. */
+    int64_t (*connect)(struct core *core, uint32_t listener, uint32_t address, uint16_t port, const uint8_t *next_hop);
     /* Stop taking new connections; close or, once past the deadline, abort the live ones. Returns how many are left. */
     uint32_t (*drain)(struct core *core, int past_deadline);
 };

@@ -45,6 +45,8 @@ static uint32_t handle_event(struct core *core, const struct epoll_event *event)
     struct socket *socket = &kernel_of(core)->sockets[index];
     if (core->records[index].state == STATE_CLOSED)
         return 0;
+    if (core->records[index].state == STATE_SYN_SENT && !kernel_connected(core, index, event->events))
+        return 1;
     if (event->events & (EPOLLRDHUP | EPOLLHUP))
         socket->ended = 1;
     if (event->events & EPOLLERR)
@@ -164,6 +166,7 @@ static const struct transport kernel_transport = {
     .poll = poll,
     .idle = idle,
     .adopt = adopt,
+    .connect = kernel_connect,
     .drain = drain,
 };
 

@@ -15,6 +15,7 @@
 #include "../dataplane/core.h"
 #include "../dataplane/count.h"
 #include "../dataplane/record.h"
+#include "../dataplane/relay.h"
 #include "../dataplane/stream.h"
 #include "../dataplane/table.h"
 #include "../dataplane/timer.h"
@@ -163,13 +164,18 @@ void socket_write(struct core *core, uint32_t index) {
             deadline_in(core, index, KERNEL_UNREAD);
         return;
     }
+    int listens = relay_listens(core, index);
     if (record->flags & FLAG_FIN_RECEIVED) {
-        socket_finish(core, index, record->flags & FLAG_FIN_SENT ? CLOSE_LOCAL : CLOSE_PEER, 0);
+        if (!relay_holds(core, index))
+            socket_finish(core, index, record->flags & FLAG_FIN_SENT ? CLOSE_LOCAL : CLOSE_PEER, 0);
     } else if (!(record->flags & FLAG_FIN_SENT)) {
         /* close(2) with unread bytes would send RST and destroy our last answer at the peer: FIN, then wait. */
         record->flags |= FLAG_FIN_SENT;
         record->state = STATE_FIN_WAIT_2;
         shutdown(kernel_of(core)->sockets[index].descriptor, SHUT_WR);
+        if (!listens)
+            deadline_in(core, index, KERNEL_LINGER);
+    } else if (!listens && !record->transport_deadline) {
         deadline_in(core, index, KERNEL_LINGER);
     }
 }

@@ -46,4 +46,7 @@ void socket_write(struct core *core, uint32_t index);
 void socket_expire(struct core *core, uint32_t index); /* the transport's timer */
 /* on_close, then the descriptor goes (reset: with RST); the record follows at the end of the turn. */
 void socket_finish(struct core *core, uint32_t index, int reason, int reset);
+/* kernel_connect.c: struct transport.connect; and events of a socket that connects. 1 once it is open. */
+int64_t kernel_connect(struct core *core, uint32_t listener, uint32_t address, uint16_t port, const uint8_t *next_hop);
+int kernel_connected(struct core *core, uint32_t index, uint32_t events);
 void listeners_watch(struct core *core, uint32_t events);

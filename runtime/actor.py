@@ -164,6 +164,15 @@ class Connection(Generic[S_co]):
         """Drops what is queued and resets the connection."""
         raise NotImplementedError(f"a Connection {OUTSIDE}")
 
+    def hand_over(self, first_bytes: bytes | View) -> bool:
+        """Gives the connection to the control plane, which serves it as an asyncio stream: it reads `first_bytes`,
+        what was read here already, then what this handler leaves unconsumed. No handler of this actor runs for it again.
+
+        False, counted, if it did not work: the ring is full, `first_bytes` are more than 128 KiB, or it is another
+        connection than the handler's own.
+        """
+        raise NotImplementedError(f"a Connection {OUTSIDE}")
+
     def set_timer(self, *, milliseconds: int) -> None:
         """Calls `on_timer` once, that much later (1 to 2**31 - 1; less counts as 1); replaces an older timer."""
         raise NotImplementedError(f"a Connection {OUTSIDE}")

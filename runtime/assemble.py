@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..dataplane.bind import MessageEntry, Pace, bind, core_offsets
+from ..dataplane.bind import MessageEntry, Pace, bind, core_offsets, relay
 from ..dataplane.core import Core
 from ..nic.afxdp import Afxdp, QueueOrder
 from ..nic.memory import Wire
@@ -15,12 +15,15 @@ from .imports import Actors, data_listeners
 from .layout import Layout, Listen
 from .mesh import Mesh
 from .program import Entries, Program
+from .relayed import Relayed
 from .schema import Schema
 from .shape import shape_of
 from .spec import ActorSpec, spec_of
 
 NO_MAILBOX = 255
 """The mailbox number of a listener without `reports_to`."""
+NO_LISTENER = 0xFFFF
+"""The number of a core's own relay among the layout's listeners."""
 
 
 def assemble(
@@ -57,11 +60,40 @@ def assemble(
                 reports_to=mailboxes.get(listen.reports_to or "", NO_MAILBOX),
             )
         )
+        if spec.actor is Relayed:
+            relay(pointer)
+    put_relay(core)
+    join(core, order, layout, mesh)
+
+
+def join(core: Core, order: BootCore, layout: Layout, mesh: Mesh) -> None:
+    """Puts rings to the core, and the others of its group beside it."""
     cores = [number for number, name, _ in layout.cores if name == order.group]
     if order.front:
         core.group(len(cores), cores[(cores.index(order.number) + 1) % len(cores)])
     for peer in mesh.peers:
         core.peer(peer, mesh.ring(order.number, peer), mesh.ring(peer, order.number))
+
+
+def put_relay(core: Core) -> None:
+    """The core's own relay: connections that actors hand over, or that the control plane opens."""
+    pointer = core.relay()
+    core.keep(
+        bind(
+            core.pointer,
+            pointer,
+            handlers={},
+            messages=(),
+            state_size=0,
+            side_state_bytes=0,
+            core_offset=0,
+            config=b"",
+            pace=Pace(),
+            number=NO_LISTENER,
+            reports_to=NO_MAILBOX,
+        )
+    )
+    relay(pointer)
 
 
 def pace_of(listen: Listen) -> Pace:

@@ -13,6 +13,7 @@ from .config import config_of
 from .errors import ActorError, Problem
 from .layout import Layout, Listen
 from .references import nearest
+from .relayed import CONTROL_PLANE, Relayed
 from .spec import spec_of
 
 
@@ -50,7 +51,7 @@ def found_actors(layout: Layout) -> tuple[Actors, list[Problem]]:
     for group, number, listen in data_listeners(layout):
         key = f"group.{group}.listen[{number}]"
         try:
-            actor = import_actor(listen.actor, layout.directory, DataActor)
+            actor = data_actor(listen.actor, layout.directory)
             actors.data[group, number] = actor
             note(_config_problems(actor, listen.config, layout.file, f"{key}.config"))
         except ActorError as error:
@@ -97,6 +98,11 @@ def _placed(problem: Problem, file: str, key: str, value: str) -> Problem:
     if problem.file:
         return problem  # the user's own source: better than the layout's line
     return Problem(file, problem.problem, key, value, problem.remedy)
+
+
+def data_actor(name: str, directory: Path) -> type[DataActor]:
+    """The actor of a listener. Raises ActorError as import_actor does."""
+    return Relayed if name == CONTROL_PLANE else import_actor(name, directory, DataActor)
 
 
 A = TypeVar("A", DataActor, ControlActor)

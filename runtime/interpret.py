@@ -185,6 +185,9 @@ class RunningConnection(Connection[Any]):
     def abort(self) -> None:
         self._there().abort(self._record)
 
+    def hand_over(self, first_bytes: bytes | View) -> bool:
+        return self._there().hand_over(self._record, bytes(first_bytes))
+
     def set_timer(self, *, milliseconds: int) -> None:
         self._there().set_timer(self._record, milliseconds)
 

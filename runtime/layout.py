@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from .errors import LayoutError
+from .relayed import CONTROL_PLANE
 
 CONNECTIONS_MAX = 2**24 - 1  # record indexes have 24 bits; 0 is none
 CORES_MAX = 64
@@ -56,7 +57,7 @@ def _actor(value: object) -> object:
                 "an actor of __main__ can't be imported by the launcher: move it to a module"
             )
         return f"{value.__module__}:{value.__qualname__}"
-    if isinstance(value, str) and not _ACTOR.fullmatch(value):
+    if isinstance(value, str) and value != CONTROL_PLANE and not _ACTOR.fullmatch(value):
         raise ValueError(
             'an actor is written "module:Class", the module beside the layout or installed'
         )
@@ -169,7 +170,8 @@ class Listen(Part):
 
     port: Annotated[str, AfterValidator(_port)]
     actor: ActorName
-    """`module:Class`, the module beside the layout or installed; in Python the class itself will do."""
+    """`module:Class`, the module beside the layout or installed; in Python the class itself will do. `controlplane`:
+    the control plane serves the connections."""
     config: dict[str, Any] = {}
     """Values of the actor's Config struct."""
     reports_to: Name | None = None

@@ -6,16 +6,22 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..controlplane.peer import GroupPeer
+    from ..controlplane.server import Connected, Dialer, Server
     from ..controlplane.service import Service
     from .attached import Attached, Rows
+    from ..controlplane.streams import Factory
     from .controller import Controller, Event
     from .holdings import Holdings
     from .layout import Layout
     from .presence import Presence
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Runtime:
         self._controller: Controller | None = None
         self._service: Service | None = None
         self._presence: Presence | None = None
+        self._dialer: Dialer | None = None
         self._last: list[dict[str, int]] = []
         self._taken = 0
 
@@ -188,11 +195,53 @@ class Runtime:
 
     def __getitem__(self, group: str) -> GroupPeer:
         """The cores of a group, to tell and ask. KeyError, naming those there are, if there is none of that name."""
-        if self._service is None:
-            raise RuntimeError(
-                "the runtime isn't running: async with splitplane.start(…) as runtime"
-            )
-        return self._service.group(group)
+        return self._running.group(group)
+
+    async def start_server(
+        self, connected: Connected, port: int, *, group: str | None = None, limit: int = 2**16
+    ) -> Server:
+        """As asyncio.start_server: `connected(reader, writer)` for each connection of `port` that the control plane has.
+
+        `port` is a listener's of the layout (of `group` alone, if given); its connections come here when its actor is
+        `controlplane`, or hands them over. LookupError if there is none, OSError (EADDRINUSE) if it is served already.
+        """
+        from ..controlplane.server import stream_factory
+
+        return await self.create_server(stream_factory(connected, limit), port, group=group)
+
+    async def create_server(
+        self, factory: Factory, port: int, *, group: str | None = None
+    ) -> Server:
+        """As an event loop's create_server: each connection of `port` gets the protocol that `factory()` returns."""
+        from ..controlplane.server import Server, listeners_of
+
+        listeners = listeners_of(self.layout, port, group)
+        return Server(self._running.streams, listeners, factory)
+
+    async def connect(
+        self, address: str, port: int, *, group: str | None = None, limit: int = 2**16
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """As asyncio.open_connection, from a core (of `group`): reader and writer of a connection to `address`.
+
+        OSError if it can't be had.
+        """
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit, loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await self.create_connection(lambda: protocol, address, port, group=group)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    async def create_connection(
+        self, factory: Callable[[], P], address: str, port: int, *, group: str | None = None
+    ) -> tuple[asyncio.Transport, P]:
+        """As an event loop's create_connection, from a core: the transport and the protocol that `factory()` made."""
+        from ..controlplane.server import Dialer
+
+        if self._dialer is None:
+            self._dialer = Dialer(self.layout, self._running.streams)
+        return await self._dialer.open(factory, address, port, group)
 
     @property
     def _started(self) -> Controller:
@@ -201,6 +250,14 @@ class Runtime:
                 "the runtime isn't running: async with splitplane.start(…) as runtime"
             )
         return self._controller
+
+    @property
+    def _running(self) -> Service:
+        if self._service is None:
+            raise RuntimeError(
+                "the runtime isn't running: async with splitplane.start(…) as runtime"
+            )
+        return self._service
 
     @property
     def _held(self) -> Holdings:

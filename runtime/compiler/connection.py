@@ -258,7 +258,22 @@ def need(kind: ConnectionKind) -> Any:
     return run
 
 
+@cache
+def hand_over(kind: ConnectionKind) -> Any:
+    """connection.hand_over(first_bytes)"""
+
+    @operation(boolean, kind, view)
+    def run(emit: Emit, self: Any, first_bytes: Any) -> Any:
+        call, record = call_of(emit, kind, self), record_of(emit, kind, self)
+        part = emit.parts(view, first_bytes)
+        taken = emit.symbol("call_hand_over", call, record, part.data, part.length)
+        return emit.compare(taken, "!=", 0)
+
+    return run
+
+
 METHODS = {
+    "hand_over": hand_over,
     "send_int": send_int,
     "reserve": reserve,
     "need": need,
