@@ -76,10 +76,18 @@ static void *touched(uint64_t bytes) {
     return memory;
 }
 
+/* Each record stands in each list at most once. */
+static uint64_t list_bytes(uint64_t connections) {
+    return (connections + 1) * sizeof(uint32_t);
+}
+
+uint64_t core_list_bytes(uint64_t connections) {
+    return 2 * list_bytes(connections);
+}
+
 static int allocate_lists(struct core *core) {
-    uint64_t bytes = ((uint64_t)core->capacity + 1) * sizeof(uint32_t);
-    core->pending = touched(bytes);
-    core->again = touched(bytes);
+    core->pending = touched(list_bytes(core->capacity));
+    core->again = touched(list_bytes(core->capacity));
     core->staging = touched(2 * CORE_STAGING);
     return core->pending && core->again && core->staging ? 0 : -ENOMEM;
 }

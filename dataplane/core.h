@@ -143,6 +143,7 @@ struct core {
  * is malloc'd. */
 int core_open(void *base, const struct core_config *config, int adopt, struct core **core);
 void core_close(struct core *core);
+uint64_t core_list_bytes(uint64_t connections); /* of the process-local lists */
 struct actor *core_listen(struct core *core, uint16_t port,
                           int descriptor); /* adds a listener with an empty actor; NULL: too many */
 void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *from);

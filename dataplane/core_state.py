@@ -59,6 +59,11 @@ class CoreWords:
         return int(self._state.live)
 
     @property
+    def sequence_key(self) -> tuple[int, int]:
+        """What its TCP's initial sequence numbers are keyed with: for those who load it, and nobody else."""
+        return int(self._state.key[2]), int(self._state.key[3])
+
+    @property
     def current(self) -> tuple[int, str]:
         """The connection whose handler runs and that handler's name; (0, "") between handlers."""
         index = int(self._state.current)

@@ -54,6 +54,12 @@ def arena_plan(config: ArenaConfig) -> ArenaPlan:
     return ArenaPlan(int(header.bytes), sections)
 
 
+def list_bytes(connections: int, half_open: int) -> int:
+    """Bytes of a core's process-local lists, with so many half-open connections at most (0: none over frames)."""
+    lists = int(lib.core_list_bytes(connections))
+    return lists + (int(lib.tcp_list_bytes(half_open)) if half_open else 0)
+
+
 def arena_format(memory: Any, header: Any) -> None:
     """Makes an arena of zeroed `memory`, as arena_header planned it, with random keys of its own. Raises OSError."""
     check(lib.arena_format(ffi.from_buffer(memory, require_writable=True), header), "arena")

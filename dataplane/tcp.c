@@ -69,6 +69,14 @@ static const struct transport tcp_transport = {
     .drain = drain,
 };
 
+static uint32_t half_open_places(uint32_t limit) {
+    return 2 * limit + 16;
+}
+
+uint64_t tcp_list_bytes(uint32_t half_open_limit) {
+    return half_open_places(half_open_limit) * sizeof(struct half_open);
+}
+
 int tcp_attach(struct core *core, struct nic *nic) {
     struct tcp *tcp = calloc(1, sizeof *tcp);
     if (!tcp) {
@@ -80,7 +88,7 @@ int tcp_attach(struct core *core, struct nic *nic) {
         return -EMSGSIZE;
     }
     uint32_t limit = core->config.half_open_limit ? core->config.half_open_limit : core->capacity / 8;
-    tcp->half_open_size = 2 * limit + 16;
+    tcp->half_open_size = half_open_places(limit);
     tcp->half_open = malloc(tcp->half_open_size * sizeof *tcp->half_open);
     if (!tcp->half_open) {
         free(tcp);

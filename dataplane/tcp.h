@@ -15,3 +15,4 @@ void tcp_detach(struct core *core);
  * ports are exhausted. */
 uint32_t tcp_connect(struct core *core, uint32_t listener, uint32_t remote_address, uint16_t remote_port,
                      uint16_t local_port, const uint8_t *next_hop);
+uint64_t tcp_list_bytes(uint32_t half_open_limit); /* of the process-local ring of half-open connections */

@@ -108,6 +108,7 @@ void segment_refuse(struct core *core, const struct flow *flow, const struct seg
 int segment_reset(struct core *core, uint32_t index);
 uint32_t timestamp_now(const struct core *core, uint32_t hash);
 /* tcp_secret.c */
+uint64_t secret_keyed(const uint64_t *key, const struct flow *flow, uint64_t salt);
 uint64_t secret_hash(const struct core *core, const struct flow *flow, uint64_t salt);
 uint32_t secret_sequence(const struct core *core, const struct flow *flow); /* RFC 6528 */
 /* tcp_open.c */

@@ -21,12 +21,10 @@ from .imports import import_actors
 from .layout import Layout, Nic
 from .machine import read_machine
 from .mesh import Mesh
-from .plan import arena_config, plan
+from .plan import arena_config, half_open_limit, plan
 from .private import keep_private
 from .references import INTERFACE_DRIVERS
 
-HALF_OPEN = 8
-"""Half-open connections may take one part in so many of the table."""
 BACKLOG = 4096
 """Connections that Linux keeps for a listener while its worker is being replaced."""
 
@@ -187,7 +185,7 @@ class Holdings:
             wire=wire,
             spin=group.idle == "spin",
             drain_milliseconds=round(self.layout.supervision.drain_seconds * 1000),
-            half_open_limit=max(group.connections // HALF_OPEN, 1),
+            half_open_limit=half_open_limit(self.layout, name),
             local_address=str(own.ip) if own else nic.bind,
             mtu=nic.mtu,
             listeners=tuple(self._listener(nic, listen.port_number) for listen in group.listen),

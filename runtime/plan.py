@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..dataplane.sections import ArenaConfig, arena_plan
+from ..dataplane.sections import ArenaConfig, arena_plan, list_bytes
 from ..nic.afxdp import QUEUES_MOST, REGION_HEADER
 from .layout import Group, Layout
 from .machine import HUGE, Machine, read_machine
@@ -11,6 +11,8 @@ from .mesh import mesh_bytes
 from .references import FRAME_DRIVERS
 
 PAGE = 4096
+HALF_OPEN = 8
+"""Half-open connections may take one part in so many of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class CorePlan:
     total: int
     per_connection: float
     """Bytes that one more connection would take, idle; buffers are shared and counted by themselves."""
+    lists: int
+    """Bytes of the worker's own lists, outside the arena (dataplane/core.c, half_open.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,13 @@ def arena_config(
     )
 
 
+def half_open_limit(layout: Layout, name: str) -> int:
+    """Most half-open connections of a core of that group; 0 where Linux keeps them."""
+    group = layout.group[name]
+    frames = layout.nic[group.nic].driver in FRAME_DRIVERS
+    return max(group.connections // HALF_OPEN, 1) if frames else 0
+
+
 def frame_bytes(group: Group) -> int:
     """A core's frames, and the headers of as many queues as it may have."""
     return group.frames + QUEUES_MOST * REGION_HEADER + PAGE
@@ -109,7 +120,9 @@ def _core(layout: Layout, core: int, footprint: Footprint, page: int) -> CorePla
     sections = {name: size for name, (_, size) in planned.sections.items()}
     each = sum(sections[name] for name in ("records", "index", "timers", "side_state"))
     number, group, cpu = layout.cores[core]
-    return CorePlan(number, group, cpu, sections, planned.total, each / config.connections)
+    lists = list_bytes(config.connections, half_open_limit(layout, group))
+    per_connection = (each + lists) / config.connections
+    return CorePlan(number, group, cpu, sections, planned.total, per_connection, lists)
 
 
 def plan_text(planned: Plan) -> str:

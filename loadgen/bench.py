@@ -1,0 +1,234 @@
+"""`splitplane bench connections|frames|churn|latency`: one core of ours under stateless clients on another, measured.
+
+Each is a coroutine that returns the object `--json` prints.
+"""
+
+import os
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..nic.memory import create
+from ..runtime.layout import Layout
+from ..runtime.machine import read_machine
+from ..runtime.plan import CorePlan
+from ..runtime.runtime import Runtime
+from .clients import Order, Report
+from .generator import Generator
+from .server import (
+    FLIGHT,
+    Place,
+    make_layout,
+    place,
+    refuse_too_much,
+    state_bytes,
+    target,
+    target_of,
+)
+from .show import Phases
+
+Visit = Literal["random", "hot", "robin"]
+HOT = 100
+"""A hot subset is one part in so many of the connections."""
+GAP = 10.0
+"""Microseconds: longer, and a core stood still."""
+CEILING = 2.0
+"""Seconds for which a floor is measured."""
+
+
+@dataclass(slots=True)
+class Site:
+    """A running server and its clients."""
+
+    runtime: Runtime
+    clients: Generator
+    core: CorePlan
+    place: Place
+    phases: Phases
+    failed: int = 0
+    duplicates: int = 0
+    slices: list[tuple[int, int]] = field(default_factory=list)
+    """(nanoseconds, frames) of the last order, as it went."""
+
+    async def carry_out(self, title: str, order: Order, total: int, seconds: float = 0) -> Report:
+        """An order under a progress bar; its errors are added up."""
+        self.slices = []
+        with self.phases.phase(title, total) as moved:
+
+            def hear(report: Report) -> None:
+                self.slices.append((report.nanoseconds, report.tx_frames))
+                moved(report.done)
+
+            if seconds:
+                report = await self.clients.order_for(order, seconds, hear)
+            else:
+                report = await self.clients.order(order, hear)
+            moved(report.done)
+        self.count(report)
+        return report
+
+    def count(self, report: Report) -> None:
+        """Adds up what went wrong."""
+        self.failed += report.errors
+        self.duplicates += report.duplicates
+
+    @property
+    def errors(self) -> int:
+        """Wrong, lost and duplicated answers; what TCP sent again for want of an acknowledgement is none of these."""
+        again = self.runtime.counters(0)["retransmitted"]
+        return self.failed + max(self.duplicates - again, 0)
+
+    async def open(self, count: int, rate: float = 0) -> Report:
+        """Connections 0 to count - 1, each with its first answer."""
+        return await self.carry_out("open", Order("open", count, rate=rate), count)
+
+    async def close(self, count: int, asked: int) -> None:
+        """Closes them; what is still there then is an error."""
+        await self.carry_out("close", Order("close", count, asked=asked), count)
+        self.failed += self.runtime.live(0)
+
+
+@asynccontextmanager
+async def site(connections: int, payload: int, phases: Phases) -> AsyncIterator[Site]:
+    """A server with room for so many connections and clients beside it. MachineError if it can't be had."""
+    where = place(read_machine())
+    async with loaded(make_layout(connections, payload, where.server), payload, phases) as made:
+        yield made
+
+
+@asynccontextmanager
+async def loaded(layout: Layout, payload: int, phases: Phases) -> AsyncIterator[Site]:
+    """As `site`, with a layout of one's own: one core over a memory wire, whose actor sends requests back."""
+    where = place(read_machine())
+    core = refuse_too_much(layout)
+    phases.say(f"server on CPU {where.server}, clients on CPU {where.clients}")
+    async with Runtime(layout) as runtime:
+        known = target_of(runtime, payload)
+        async with Generator(runtime.wire(0), 1, where.clients, known) as clients:
+            yield Site(runtime, clients, core, where, phases)
+
+
+async def connections(count: int, rate: float, payload: int, phases: Phases) -> dict[str, Any]:
+    """Opens them at a rate, asks each once more in random order, closes them."""
+    async with site(count, payload, phases) as here:
+        opened = await here.open(count, rate)
+        live = here.runtime.live(0)
+        again = Order("request", count, asked=1, sequence="random")
+        verified = await here.carry_out("verify", again, count)
+        await here.close(count, 2)
+        return {
+            "opened": opened.done,
+            "live": live,
+            "verified": verified.done,
+            "errors": here.errors,
+            "connects_per_s": round(opened.done / opened.seconds),
+            "state_bytes_per_connection": round(state_bytes(here.core) / count, 1),
+            "arena_bytes": here.core.total,
+            "page_size": here.runtime.page_size,
+        }
+
+
+async def frames(
+    connections: int, visit: Visit, seconds: float, payload: int, phases: Phases
+) -> dict[str, Any]:
+    """Requests over all live connections, or a hundredth of them, each at most once a round, as fast as answered."""
+    count = max(connections // HOT, 1) if visit == "hot" else connections
+    order = Order(
+        "request", count, asked=1, rounds=0, sequence="robin" if visit == "robin" else "random"
+    )
+    most = await _ceiling(payload, phases, replace(order, asked=0))
+    async with site(connections, payload, phases) as here:
+        await here.open(connections)
+        await here.carry_out("requests", order, 0, seconds)
+        rate = _rate(here.slices)
+        return {
+            "connections": connections,
+            "order": visit,
+            "frames_per_s": round(rate),
+            "cycles_per_frame": round(cycles_per_second() / rate, 1),
+            "ceiling_frames_per_s": most,
+            "errors": here.errors + connections - here.runtime.live(0),
+        }
+
+
+async def churn(connections: int, lives: int, payload: int, phases: Phases) -> dict[str, Any]:
+    """Open, ask, answer, close, so many times, beside so many connections that stay."""
+    async with site(connections + 2 * FLIGHT, payload, phases) as here:
+        if connections:
+            await here.open(connections)
+        report = await here.carry_out("lives", Order("life", lives, first=connections), lives)
+        here.failed += abs(here.runtime.live(0) - connections)
+        return {"lives_per_s": round(report.done / report.seconds), "errors": here.errors}
+
+
+async def latency(
+    connections: int, load: float, seconds: float, payload: int, phases: Phases
+) -> dict[str, Any]:
+    """Requests at a rate, timed from when each was due; and how often the CPU stands still by itself."""
+    gaps = await _gaps(seconds, phases)
+    async with site(connections, payload, phases) as here:
+        await here.open(connections)
+        order = Order("request", connections, asked=1, rounds=0, rate=load, sequence="random")
+        with phases.phase("requests", 0):
+            report = await here.clients.order_for(order, seconds, stop=True)
+        here.count(report)
+        middle = report.quantile(0.5)
+        return {
+            "load": round(report.done / report.seconds),
+            "p50_us": middle,
+            "p99_us": report.quantile(0.99),
+            "p999_us": report.quantile(0.999),
+            "stalls_over_10us": report.slower(middle + GAP),
+            "spin_gaps_over_10us": gaps,
+        }
+
+
+async def _ceiling(payload: int, phases: Phases, order: Order) -> int:
+    """Frames a second that reach an empty echo in the server's place."""
+    where = place(read_machine())
+    wire = create()
+    try:
+        with phases.phase("ceiling", 0):
+            async with (
+                Generator(wire, 0, where.server),
+                Generator(wire, 1, where.clients, target(payload, FLIGHT)) as clients,
+            ):
+                report = await clients.order_for(order, CEILING, stop=True)
+    finally:
+        os.close(wire)
+    return round(report.tx_frames / report.seconds)
+
+
+async def _gaps(seconds: float, phases: Phases) -> int:
+    """How often a loop that only reads the clock stands still on the server's CPU."""
+    wire = create()
+    try:
+        with phases.phase("gaps of an empty loop", 0):
+            async with Generator(wire, 0, place(read_machine()).server) as alone:
+                return await alone.spin_gaps(seconds, GAP)
+    finally:
+        os.close(wire)
+
+
+def _rate(slices: list[tuple[int, int]]) -> float:
+    """The median of the seconds' own rates."""
+    rates, (began, frames) = [], (0, 0)
+    for now, sent in slices:
+        if now - began >= 1e9:
+            rates.append((sent - frames) * 1e9 / (now - began))
+            began, frames = now, sent
+    if not rates:
+        now, sent = slices[-1]
+        return sent * 1e9 / now
+    return statistics.median(rates)
+
+
+def cycles_per_second() -> float:
+    """The CPU's nominal frequency, at which its time-stamp counter runs; 0.0 where it isn't said."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("cpu MHz"):
+            return float(line.partition(":")[2]) * 1e6
+    return 0.0

@@ -1,0 +1,103 @@
+"""`splitplane bench`: its options, and what it prints."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+SECONDS = 30.0
+
+
+def bench_arguments(parser: argparse.ArgumentParser) -> None:
+    """Puts the four measurements under `splitplane bench`."""
+    kinds = parser.add_subparsers(title="measurements", required=True, metavar="WHAT")
+    for name, text, add in (
+        ("connections", "open so many, ask each once more, close them", _connections),
+        ("frames", "requests over live connections, as fast as answered", _frames),
+        ("churn", "open, ask, answer, close", _churn),
+        ("latency", "requests at a rate", _latency),
+    ):
+        kind = kinds.add_parser(name, help=text, allow_abbrev=False)
+        add(kind)
+        kind.add_argument("--payload", type=int, default=64, help="bytes of a request (64)")
+        kind.add_argument("--json", action="store_true", help="one object on stdout")
+
+
+def _connections(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=1_000_000, help="how many (1 000 000)")
+    parser.add_argument(
+        "--rate", type=float, default=0, help="new ones a second (0: as fast as answered)"
+    )
+    parser.set_defaults(body=_body, measure=_measure_connections)
+
+
+def _live(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--connections", type=int, default=default, dest="count", help=f"live ones ({default:,})"
+    )
+
+
+def _seconds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long (30)")
+
+
+def _frames(parser: argparse.ArgumentParser) -> None:
+    _live(parser, 1_000_000)
+    _seconds(parser)
+    parser.add_argument(
+        "--order",
+        choices=("random", "hot", "robin"),
+        default="random",
+        help="random over all, random over a hundredth of them, or one after the other",
+    )
+    parser.set_defaults(body=_body, measure=_measure_frames)
+
+
+def _churn(parser: argparse.ArgumentParser) -> None:
+    _live(parser, 0)
+    parser.add_argument("--lives", type=int, default=10_000_000, help="how many (10 000 000)")
+    parser.set_defaults(body=_body, measure=_measure_churn)
+
+
+def _latency(parser: argparse.ArgumentParser) -> None:
+    _live(parser, 100_000)
+    _seconds(parser)
+    parser.add_argument("--rate", type=float, default=100_000, help="requests a second (100 000)")
+    parser.set_defaults(body=_body, measure=_measure_latency)
+
+
+Measured = Coroutine[Any, Any, dict[str, Any]]
+
+
+def _measure_connections(options: argparse.Namespace, phases: Any) -> Measured:
+    from .bench import connections
+
+    return connections(options.count, options.rate, options.payload, phases)
+
+
+def _measure_frames(options: argparse.Namespace, phases: Any) -> Measured:
+    from .bench import frames
+
+    return frames(options.count, options.order, options.seconds, options.payload, phases)
+
+
+def _measure_churn(options: argparse.Namespace, phases: Any) -> Measured:
+    from .bench import churn
+
+    return churn(options.count, options.lives, options.payload, phases)
+
+
+def _measure_latency(options: argparse.Namespace, phases: Any) -> Measured:
+    from .bench import latency
+
+    return latency(options.count, options.rate, options.seconds, options.payload, phases)
+
+
+def _body(options: argparse.Namespace) -> int:
+    from .show import Phases, table
+
+    measure: Callable[[argparse.Namespace, Any], Measured] = options.measure
+    result = asyncio.run(measure(options, Phases(silent=options.json)))
+    print(json.dumps(result) if options.json else table(result))
+    return 1 if result.get("errors") else 0
