@@ -46,7 +46,7 @@ static void ring_send(struct xdp_queue *queue) {
 }
 
 static void ring_receive(struct xdp_queue *queue) {
-    if (*queue->fill.flags & XDP_RING_NEED_WAKEUP) {
+    if (queue->busy_poll || *queue->fill.flags & XDP_RING_NEED_WAKEUP) {
         recvfrom(queue->descriptor, NULL, 0, MSG_DONTWAIT, NULL, NULL);
     }
 }

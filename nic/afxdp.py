@@ -10,6 +10,7 @@ from ..dataplane.native import check, ffi, lib
 SILENCE = 5.0
 """Seconds without a look by a queue's core until its frames pass to Linux again."""
 PAGE = 4096
+XDP_REDIRECT = 4
 QUEUES_MOST: int = lib.AFXDP_QUEUES
 REGION_HEADER: int = lib.XDP_REGION_HEADER
 
@@ -38,7 +39,7 @@ class Steering:
     """The maps and the program on one interface. Everything detaches when the last holder of `descriptors` is gone."""
 
     def __init__(self, queues: int, *, silence: float = SILENCE) -> None:
-        """Loads the program. Raises OSError: EPERM (CAP_BPF and CAP_NET_ADMIN are needed), ENOSYS."""
+        """Loads the program. Raises OSError: EPERM (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are needed), ENOSYS."""
         self._steer = ffi.new("struct steer *")
         self.queues = queues
         log = ffi.new("char[]", lib.BPF_LOG_BYTES)
@@ -95,16 +96,19 @@ class Steering:
         """From now on frames are steered. Raises OSError: EBUSY (the interface has another XDP program)."""
         check(lib.steer_attach(self._steer, interface), "attaching the steering program")
 
-    def prove(
-        self, interface: int, queue: int, descriptor: int, address: int, frame: bytes
-    ) -> bool:
-        """Lets a frame that is ours enter on a queue, and looks whether it comes out of its socket within a second.
+    def takes(self, interface: int, queue: int, frame: bytes) -> bool:
+        """Whether a frame that enters on this queue goes to its socket. Raises OSError when Linux is too old to try."""
+        action = lib.xdp_enter(self._steer.program, interface, queue, frame, len(frame), 0)
+        return bool(check(action, f"a frame on queue {queue}") == XDP_REDIRECT)
+
+    def receives(self, interface: int, descriptor: int, address: int, frame: bytes) -> bool:
+        """Lets a frame that is ours enter on queue 0, and looks whether it comes out of its socket within a second.
 
         `address`: of the queue's region in this process; no worker may run yet. Raises OSError when Linux is too old
         to try (EINVAL, EOPNOTSUPP).
         """
-        error = lib.xdp_inject(self._steer.program, interface, queue, frame, len(frame))
-        check(error, f"a live frame on queue {queue}")
+        error = lib.xdp_enter(self._steer.program, interface, 0, frame, len(frame), 1)
+        check(error, "a live frame on queue 0")
         region = ffi.cast("void *", address)
         return bool(check(lib.xdp_expect(descriptor, region, frame, len(frame), 1000), "self-test"))
 
@@ -119,21 +123,30 @@ class Steering:
         self.close()
 
 
-def open_queue(interface: int, queue: int, frames: int, address: int) -> tuple[int, bool]:
+def open_queue(
+    interface: int, queue: int, frames: int, address: int, busy_poll: int = 0
+) -> tuple[int, bool]:
     """A bound AF_XDP socket whose region lies at `address` in this process, and whether it copies nothing.
 
-    Zero-copy if the driver can, else copying. Raises OSError.
+    Zero-copy if the driver can, else copying. `busy_poll`: microseconds, 0 = not. Raises OSError.
     """
     order = ffi.new("struct xdp_open *")
     order.interface, order.queue, order.frames = interface, queue, frames
     order.region = ffi.cast("void *", address)
-    order.zero_copy = 1
+    order.zero_copy, order.busy_poll = 1, busy_poll
     made = lib.xdp_socket(order)
     if made < 0:
         order.zero_copy = 0
         made = lib.xdp_socket(order)
     descriptor = check(made, f"AF_XDP socket on queue {queue}")
     return descriptor, lib.xdp_is_zero_copy(descriptor) == 1
+
+
+def sends(descriptor: int, address: int, frame: bytes) -> bool:
+    """Whether the kernel takes a frame from the queue whose region lies at `address` here, and gives its slot back
+    within a second. No worker may run yet. Raises OSError."""
+    region = ffi.cast("void *", address)
+    return bool(check(lib.xdp_send_one(descriptor, region, frame, len(frame), 1000), "self-test"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,29 @@
-"""What Linux says of an interface: index, MAC, MTU, addresses, queues. Read over rtnetlink and ethtool, in the network
-namespace of whoever asks; changes nothing.
+"""What Linux says of an interface: its addresses, queues, XDP, and what would keep frames from us. Read over rtnetlink,
+ethtool and /proc, in the network namespace of whoever asks; changes nothing.
 """
 
-import fcntl
+import os
 import socket
-import struct
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_GCHANNELS = 0x3C
-_CHANNELS = struct.Struct("9I")
-_REQUEST = struct.Struct("16sP16x")
+_UP, _LOWER_UP = 0x1, 0x10000
+_ETHERNET = 1
+_UNICAST = 1
+_MERGING = ("rx-lro", "rx-gro-hw")
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """A feature that makes one large frame of several before we see them; `fixed`: it can't be switched off here."""
+
+    interface: str
+    feature: str
+    """As ethtool -K has it."""
+    fixed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +35,27 @@ class Interface:
     mac: bytes
     mtu: int
     """Bytes of the largest IP packet."""
+    ethernet: bool
+    """Whether its frames have Ethernet headers: those of lo and of tunnels have none that matter."""
     up: bool
+    carrier: bool
+    """Whether its other end is up."""
     queues: int
     """Queues that receive."""
+    combined: bool
+    """Whether the driver counts a receiving and a sending queue as one (ethtool -L combined)."""
     addresses: tuple[str, ...]
     """Its IPv4 addresses, without their masks."""
     xdp_program: int
     """Number of the XDP program attached to it; 0 = none."""
+    native: bool | None
+    """Whether its driver runs XDP programs itself; None = this Linux doesn't say."""
+    merging: tuple[Merging, ...]
+    """What is switched on, here and on the interface it stands on."""
+    path_filter: int
+    """net.ipv4.conf.*.rp_filter as it counts here: 0 off, 1 strict, 2 loose."""
+    routed: bool
+    """Whether any route leads out of it."""
 
 
 def read_interface(name: str) -> Interface:
@@ -39,30 +64,73 @@ def read_interface(name: str) -> Interface:
         return thread.submit(_read, name).result()
 
 
+def owner_of(address: str) -> str:
+    """The interface at which Linux has this IPv4 address; empty if it has not."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_owner, address).result()
+
+
+def namespace_of(name: str) -> int:
+    """A process in whose network namespace, not ours, there is an interface of that name; 0 = none is seen."""
+    ours = os.stat("/proc/self/ns/net").st_ino
+    seen = {ours}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            space = os.stat(process / "ns/net").st_ino
+            if space in seen:
+                continue
+            seen.add(space)
+            table = (process / "net/dev").read_text()
+            if any(line.split(":")[0].strip() == name for line in table.splitlines()):
+                return int(process.name)
+    return 0
+
+
+def _owner(address: str) -> str:
+    from pyroute2 import IPRoute
+
+    with IPRoute() as route:
+        for one in route.get_addr(family=socket.AF_INET):
+            if one.get_attr("IFA_LOCAL") == address:
+                return str(one.get_attr("IFA_LABEL") or one["index"])
+    return ""
+
+
 def _read(name: str) -> Interface:
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
+    from .netdev import native_xdp
+
     with IPRoute() as route:
         try:
-            links = route.link("get", ifname=name)
-        except NetlinkError:
-            links = ()
-        for link in links:
-            index = int(link["index"])
-            found = route.get_addr(family=socket.AF_INET, index=index)
-            addresses = tuple(str(one.get_attr("IFA_LOCAL")) for one in found)
-            return Interface(
-                name=name,
-                index=index,
-                mac=bytes.fromhex(link.get_attr("IFLA_ADDRESS", "").replace(":", "")),
-                mtu=int(link.get_attr("IFLA_MTU")),
-                up=bool(link["flags"] & 1),
-                queues=_channels(name) or int(link.get_attr("IFLA_NUM_RX_QUEUES", 1)),
-                addresses=addresses,
-                xdp_program=_program(link),
-            )
-    raise LookupError(name)
+            link = next(iter(route.link("get", ifname=name)))
+        except (NetlinkError, StopIteration):
+            raise LookupError(name) from None
+        index = int(link["index"])
+        found = list(route.get_addr(family=socket.AF_INET, index=index))
+        channels = _channels(name)
+        addresses = tuple(str(one.get_attr("IFA_LOCAL")) for one in found)
+        return Interface(
+            name=name,
+            index=index,
+            mac=bytes.fromhex(link.get_attr("IFLA_ADDRESS", "").replace(":", "")),
+            mtu=int(link.get_attr("IFLA_MTU")),
+            ethernet=int(link["ifi_type"]) == _ETHERNET,
+            up=bool(link["flags"] & _UP),
+            carrier=bool(link["flags"] & _LOWER_UP),
+            queues=sum(channels) or int(link.get_attr("IFLA_NUM_RX_QUEUES", 1)),
+            combined=channels[0] > 0,
+            addresses=addresses,
+            xdp_program=_program(link),
+            native=native_xdp(index),
+            merging=_merging(name, _MERGING) + _lower_merging(route, link),
+            path_filter=max(_path_filter("all"), _path_filter(name)),
+            routed=any(
+                one["type"] == _UNICAST
+                for one in route.get_routes(family=socket.AF_INET, oif=index)
+            ),
+        )
 
 
 def _program(link: Any) -> int:
@@ -70,17 +138,46 @@ def _program(link: Any) -> int:
     return int(xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp is not None else 0
 
 
-def _channels(name: str) -> int:
-    """Receiving queues as ethtool has them; 0 when the driver doesn't say."""
-    channels = bytearray(_CHANNELS.pack(_ETHTOOL_GCHANNELS, *[0] * 8))
-    import ctypes
+def _channels(name: str) -> tuple[int, int]:
+    """Combined and receiving queues as ethtool has them; zeros when the driver doesn't say."""
+    from pyroute2.ethtool import Ethtool
 
-    memory = (ctypes.c_char * len(channels)).from_buffer(channels)
-    request = _REQUEST.pack(name.encode(), ctypes.addressof(memory))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        try:
-            fcntl.ioctl(asked, _SIOCETHTOOL, request)
-        except OSError:
-            return 0
-    _, _, _, _, _, receive, _, _, combined = _CHANNELS.unpack(channels)
-    return int(receive + combined)
+    try:
+        found = Ethtool().get_channels(name)
+    except Exception:  # noqa: BLE001 - pyroute2 has a class of its own for each driver that doesn't say
+        return 0, 0
+    return int(found.combined_count), int(found.rx_count)
+
+
+def _merging(name: str, features: tuple[str, ...]) -> tuple[Merging, ...]:
+    from pyroute2.ethtool import Ethtool
+
+    try:
+        found = Ethtool().get_features(name).features
+    except OSError:
+        return ()
+    return tuple(
+        Merging(name, feature, fixed=not found[feature].available)
+        for feature in features
+        if feature in found and found[feature].enable
+    )
+
+
+def _lower_merging(route: Any, link: Any) -> tuple[Merging, ...]:
+    """What a macvlan's or a VLAN's interface merges: our program sees frames only after it."""
+    lower = link.get_attr("IFLA_LINK")
+    if not lower or link.get_attr("IFLA_LINK_NETNSID") is not None or _kind(link) == "veth":
+        return ()
+    (below,) = route.link("get", index=lower)
+    return _merging(str(below.get_attr("IFLA_IFNAME")), (*_MERGING, "rx-gro"))
+
+
+def _kind(link: Any) -> str:
+    about = link.get_attr("IFLA_LINKINFO")
+    return str(about.get_attr("IFLA_INFO_KIND")) if about is not None else ""
+
+
+def _path_filter(name: str) -> int:
+    with suppress(OSError, ValueError):
+        return int(Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").read_text())
+    return 0

@@ -50,7 +50,7 @@ int steer_socket(const struct steer *steer, uint32_t queue, int descriptor) {
 int steer_attach(struct steer *steer, uint32_t interface) {
     steer->native = 1;
     int link = bpf_link_xdp(steer->program, interface, XDP_FLAGS_DRV_MODE);
-    if (link < 0 && link != -EBUSY && link != -EEXIST && link != -EPERM) {
+    if (link < 0 && link != -EBUSY && link != -EEXIST && link != -EPERM && link != -ENOSPC) {
         steer->native = 0;
         link = bpf_link_xdp(steer->program, interface, XDP_FLAGS_SKB_MODE);
     }

@@ -24,7 +24,8 @@ struct steer { /* descriptors, -1 = not open; whoever holds them keeps frames co
 int steer_open(struct steer *steer, uint32_t queues, uint64_t silence, char *log);
 int steer_port(const struct steer *steer, const struct steer_key *key, int ours); /* 1: take it, 0: no more */
 int steer_socket(const struct steer *steer, uint32_t queue, int descriptor);
-/* Native if the driver can, else generic. -EBUSY: the interface has an XDP program already. */
+/* Native if the driver can, else generic. -EBUSY: the interface has an XDP program already; -ENOSPC: a veth's other end
+ * sends on more queues than this one receives on, and generic would see but some. */
 int steer_attach(struct steer *steer, uint32_t interface);
 /* The pulse map, in which a core writes its clock: uint64_t[queues], or NULL. */
 uint64_t *steer_pulse_map(int pulse, uint32_t queues);

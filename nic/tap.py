@@ -8,6 +8,7 @@ from typing import Any
 
 from ..dataplane.native import check, ffi, lib
 
+CLONE = "/dev/net/tun"
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI, _IFF_MULTI_QUEUE = 0x2, 0x1000, 0x100
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8914, 0x8927
@@ -26,7 +27,7 @@ def open_queues(name: str, count: int) -> list[int]:
     made: list[int] = []
     try:
         for _ in range(count):
-            made.append(os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            made.append(os.open(CLONE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
             fcntl.ioctl(made[-1], _TUNSETIFF, request)
         _bring_up(name)
     except OSError:

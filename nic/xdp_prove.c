@@ -1,5 +1,5 @@
-/* Injects a live frame and looks for it. The kernel's door for it is BPF_PROG_RUN with BPF_F_TEST_XDP_LIVE_FRAMES
- * (Documentation/bpf/bpf_prog_run.rst). Not in the loop. */
+/* Lets frames enter and looks for them, sends one and waits for its slot. The kernel's door for entering is
+ * BPF_PROG_RUN (Documentation/bpf/bpf_prog_run.rst). Not in the loop. */
 #define _GNU_SOURCE
 #include "xdp_prove.h"
 
@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,7 +17,7 @@
 #define BPF_F_TEST_XDP_LIVE_FRAMES (1U << 1)
 #endif
 
-int xdp_inject(int program, uint32_t interface, uint32_t queue, const uint8_t *frame, uint32_t length) {
+int xdp_enter(int program, uint32_t interface, uint32_t queue, const uint8_t *frame, uint32_t length, int live) {
     struct xdp_md context = {.data_end = length, .ingress_ifindex = interface, .rx_queue_index = queue};
     union bpf_attr attributes;
     memset(&attributes, 0, sizeof attributes);
@@ -26,8 +27,9 @@ int xdp_inject(int program, uint32_t interface, uint32_t queue, const uint8_t *f
     attributes.test.ctx_in = (uintptr_t)&context;
     attributes.test.ctx_size_in = sizeof context;
     attributes.test.repeat = 1;
-    attributes.test.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
-    return syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attributes, sizeof attributes) < 0 ? -errno : 0;
+    attributes.test.flags = live ? BPF_F_TEST_XDP_LIVE_FRAMES : 0;
+    return syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attributes, sizeof attributes) < 0 ? -errno
+                                                                                   : (int)attributes.test.retval;
 }
 
 /* Everything that is ready goes back; 1 if `frame` was among it. */
@@ -61,4 +63,27 @@ int xdp_expect(int descriptor, void *region, const uint8_t *frame, uint32_t leng
     }
     xdp_unmap(&queue);
     return seen;
+}
+
+int xdp_send_one(int descriptor, void *region, const uint8_t *frame, uint32_t length, uint32_t milliseconds) {
+    struct xdp_queue queue;
+    int error = xdp_map(&queue, descriptor, region), sent = 0;
+    if (error) {
+        return error;
+    }
+    uint64_t address = (uint64_t)queue.region->receive_share * XDP_FRAME + XDP_SEND_OFFSET; /* the first to send with */
+    memcpy(queue.frames + address, frame, length);
+    *xdp_desc_at(&queue.send, queue.send.at) = (struct xdp_desc){address, length, 0};
+    xdp_publish(&queue, &queue.send, XDP_SEND, 1);
+    for (uint32_t waited = 0; !sent && waited <= milliseconds; waited++) {
+        sendto(descriptor, NULL, 0, MSG_DONTWAIT, NULL, 0);
+        poll(NULL, 0, waited > 0);
+        sent = xdp_ready(&queue.completion) > 0;
+    }
+    if (sent) {
+        queue.region->owned[queue.region->receive_share] = 1;
+        xdp_consumed(&queue.completion, 1);
+    }
+    xdp_unmap(&queue);
+    return sent;
 }

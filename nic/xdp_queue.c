@@ -15,10 +15,15 @@
 #define XDP_MAX_TX_SKB_BUDGET 9 /* Linux 6.18 */
 #endif
 
+#ifndef SO_PREFER_BUSY_POLL
+#define SO_PREFER_BUSY_POLL 69 /* Linux 5.11 */
+#define SO_BUSY_POLL_BUDGET 70
+#endif
+
 _Static_assert(sizeof(struct xdp_region) <= XDP_REGION_HEADER, "frames start on a page");
 _Static_assert(__builtin_offsetof(struct xdp_region, owned) == 64, "the journal has a line of its own");
 
-enum { BIND_TRIES = 200, BIND_PAUSE = 10000000 /* nanoseconds */, SEND_BUDGET = 512 };
+enum { BIND_TRIES = 200, BIND_PAUSE = 10000000 /* nanoseconds */, SEND_BUDGET = 512, POLL_BUDGET = 64 };
 
 uint64_t xdp_region_bytes(uint32_t frames) {
     return XDP_REGION_HEADER + (uint64_t)frames * XDP_FRAME;
@@ -45,6 +50,18 @@ static int register_frames(int descriptor, const struct xdp_open *open) {
         }
     }
     set(descriptor, XDP_MAX_TX_SKB_BUDGET, SEND_BUDGET); /* older kernels send 32 a call */
+    return 0;
+}
+
+/* Documentation/networking/af_xdp.rst and napi.rst, "busy polling". */
+static int prefer_busy_poll(int descriptor, uint32_t microseconds) {
+    const int options[][2] = {
+        {SO_PREFER_BUSY_POLL, 1}, {SO_BUSY_POLL, (int)microseconds}, {SO_BUSY_POLL_BUDGET, POLL_BUDGET}};
+    for (unsigned i = 0; i < sizeof options / sizeof *options; i++) {
+        if (setsockopt(descriptor, SOL_SOCKET, options[i][0], &options[i][1], sizeof options[i][1])) {
+            return -errno;
+        }
+    }
     return 0;
 }
 
@@ -97,6 +114,9 @@ int xdp_socket(const struct xdp_open *open) {
         return -errno;
     }
     int error = register_frames(descriptor, open);
+    if (!error && open->busy_poll) {
+        error = prefer_busy_poll(descriptor, open->busy_poll);
+    }
     if (!error) {
         error = bind_queue(descriptor, open);
     }
@@ -155,6 +175,10 @@ int xdp_map(struct xdp_queue *queue, int descriptor, void *region) {
     if (frames == 0 || frames > XDP_FRAMES_MOST || (frames & (frames - 1))) {
         return -EBADMSG;
     }
+    int prefers = 0;
+    socklen_t length = sizeof prefers;
+    getsockopt(descriptor, SOL_SOCKET, SO_PREFER_BUSY_POLL, &prefers, &length); /* Linux before 5.11: 0 */
+    queue->busy_poll = prefers != 0;
     queue->free = calloc(frames, sizeof *queue->free);
     int error = queue->free ? map_rings(queue, frames) : -ENOMEM;
     if (error) {

@@ -45,7 +45,8 @@ struct xdp_queue {
     uint32_t *free;  /* frames to send with: a stack */
     uint32_t free_count;
     int32_t descriptor;
-    uint64_t *pulse; /* when this core last looked, for the steering program; may be NULL */
+    uint32_t busy_poll; /* 1: the socket was opened so; the core drives the interface's NAPI each time it looks */
+    uint64_t *pulse;    /* when this core last looked, for the steering program; may be NULL */
 };
 
 struct xdp_open {
@@ -53,6 +54,7 @@ struct xdp_open {
     uint32_t queue;
     uint32_t frames;    /* a power of two, at most XDP_FRAMES_MOST */
     uint32_t zero_copy; /* 1: refuse rather than copy; 0: copy */
+    uint32_t busy_poll; /* microseconds; 0 = Linux serves the NAPI */
     void *region;       /* mapped, page-aligned, xdp_region_bytes(frames) long */
 };
 

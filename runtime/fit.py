@@ -15,6 +15,7 @@ from .errors import MachineError, Problem
 from .layout import Layout
 from .machine import HUGE, Machine
 from .plan import Plan, size_text
+from .references import INTERFACE_DRIVERS
 from .system import show_cpus
 
 _SPARE_FILES = 64  # descriptors a worker has besides its connections
@@ -43,6 +44,7 @@ def fit(
     """
     found = Findings()
     found.problems += _drivers(layout)
+    _interfaces(layout, machine, found)
     if pinned:
         found.problems += _cpus(layout, machine)
         _shared_cpus(layout, machine, found)
@@ -73,6 +75,18 @@ def _drivers(layout: Layout) -> Iterator[Problem]:
                 nic.bind,
                 remedy,
             )
+
+
+def _interfaces(layout: Layout, machine: Machine, found: Findings) -> None:
+    """What the interfaces of the groups collide with."""
+    for name, group in layout.group.items():
+        nic = layout.nic.get(group.nic)
+        if nic is not None and nic.driver in INTERFACE_DRIVERS and nic.interface:
+            from .front_look import Look
+
+            look = Look(layout, name, machine)
+            found.problems += look.problems
+            found.warnings += look.warnings
 
 
 def has_address(address: str) -> bool:

@@ -11,16 +11,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from ..nic.afxdp import QueueOrder, Steering, frames_of, open_queue, placeholders, section_bytes
+from ..nic.afxdp import (
+    QueueOrder,
+    Steering,
+    frames_of,
+    open_queue,
+    placeholders,
+    section_bytes,
+    sends,
+)
 from ..nic.interface import Interface, read_interface
+from ..nic.netdev import napis
 from .arena import Arena
 from .boot import BootFront
 from .errors import MachineError, Problem
+from .front_look import KERNEL, RIGHTS, port_problem
 from .layout import Layout
-
-FRAME_HEADERS = 14
-FRAME_MOST = 1700
-"""Bytes of the largest frame that an AF_XDP slot takes, its Ethernet header included."""
 
 
 class Front:
@@ -69,6 +75,14 @@ class Front:
         queues = self.interface.queues
         return {"xdp_mode": mode, "zero_copy": self.zero_copy, "queues": queues}
 
+    @property
+    def warning(self) -> str:
+        """What it costs more than it should; empty if nothing."""
+        if self.interface.native is not False and not self.steering.native:
+            text = "its driver refused the XDP program: the generic one works, more slowly"
+            return str(self._problem(text, "see `dmesg | tail`").problems[0])
+        return ""
+
     def boot(self, place: int) -> BootFront:
         """What the worker of the group's core number `place` inherits."""
         return BootFront(
@@ -79,34 +93,11 @@ class Front:
         )
 
     def _find(self) -> Interface:
-        name = str(self._nic.interface)
+        """The interface that front_look.py has looked at."""
         try:
-            interface = read_interface(name)
+            return read_interface(str(self._nic.interface))
         except LookupError:
-            raise self._problem("this machine has no such interface", "see `ip -br link`") from None
-        if not interface.up:
-            raise self._problem("the interface is down", f"ip link set {name} up")
-        if self._nic.own_address is None and not interface.addresses:
-            remedy = f'ip address add 10.0.0.5/24 dev {name}, or address = "10.0.0.5/24" for one of our own'
-            raise self._problem("the interface has no IPv4 address to share", remedy)
-        if interface.mtu + FRAME_HEADERS > FRAME_MOST:
-            raise self._problem(
-                f"its MTU of {interface.mtu} bytes is more than a frame's slot of {FRAME_MOST} takes",
-                f"ip link set {name} mtu 1500",
-            )
-        if interface.queues < len(self._group.cpus):
-            text = f"it has {interface.queues} queues for {len(self._group.cpus)} cores"
-            remedy = f"ethtool -L {name} combined {len(self._group.cpus)}, or fewer cpus"
-            raise self._problem(text, remedy)
-        if interface.xdp_program:
-            raise self._taken(interface)
-        return interface
-
-    def _taken(self, interface: Interface) -> MachineError:
-        return self._problem(
-            f"XDP program {interface.xdp_program} is attached to it already",
-            f"see `bpftool prog show id {interface.xdp_program}`; ip link set {interface.name} xdp off",
-        )
+            raise self._problem("it has vanished", "see `ip -br link`") from None
 
     @contextmanager
     def _steer(self) -> Iterator[None]:
@@ -133,7 +124,11 @@ class Front:
     def _queue(self, number: int, frames: int, arena: Arena, offset: int) -> QueueOrder:
         try:
             descriptor, zero_copy = open_queue(
-                self.interface.index, number, frames, arena.address + offset
+                self.interface.index,
+                number,
+                frames,
+                arena.address + offset,
+                self._nic.busy_poll_microseconds,
             )
         except OSError as error:
             raise self._denied(error) from None
@@ -154,34 +149,42 @@ class Front:
             self.steering.attach(self.interface.index)
         except OSError as error:
             raise self._denied(error) from None
-        self._prove(
-            self.orders[0][0], self._arenas[0]
-        )  # Linux lets live frames enter at queue 0 only
+        if self._nic.busy_poll_microseconds and (
+            not self.steering.native or napis(self.interface.index) == 0
+        ):
+            text = "busy_poll_microseconds is set, and its driver has no NAPI to poll"
+            raise self._problem(text, "busy_poll_microseconds = 0")
+        for orders, arena in zip(self.orders, self._arenas, strict=True):
+            for queue in orders:
+                self._prove(queue, arena.address + queue.offset)
 
-    def _prove(self, queue: QueueOrder, arena: Arena) -> None:
-        """A live frame through the queue, or the reason why there is none."""
-        frame = probe(self.interface.mac, self.local_address, self._group.listen[0].port_number)
-        address = arena.address + queue.offset
+    def _prove(self, queue: QueueOrder, address: int) -> None:
+        """Sees the program take a frame that enters on the queue, a live one arrive (queue 0: Linux lets them enter
+        nowhere else), and one go out; or says which of it doesn't happen."""
+        index, number, mac = self.interface.index, queue.number, self.interface.mac
+        frame = probe(mac, self.local_address, self._group.listen[0].port_number)
+        failed = ""
         with suppress(OSError):  # a Linux before 5.18 can't try: the queue stands as it is
-            if not self.steering.prove(
-                self.interface.index, queue.number, queue.descriptor, address, frame
+            if not self.steering.takes(index, number, frame):
+                failed = "the steering program gives its frames to nobody"
+            elif number == 0 and not self.steering.receives(
+                index, queue.descriptor, address, frame
             ):
-                raise self._problem(
-                    f"queue {queue.number} was opened and receives nothing",
-                    f"see `ip -d link show {self.interface.name}` and `ethtool -l {self.interface.name}`",
-                )
+                failed = "it was opened and receives nothing"
+        if not failed and not sends(queue.descriptor, address, loopback(mac)):
+            failed = "it was opened and sends nothing"
+        if failed:
+            remedy = f"see `ip -d link show {self.interface.name}` and `ethtool -l {self.interface.name}`"
+            raise self._problem(f"queue {number}: {failed}", remedy)
 
     def _port(self, number: int, port: int) -> None:
         try:
             for held in placeholders(self.interface.addresses, port):
                 self._stack.callback(held.close)
         except OSError as error:
-            key = f"group.{self._group_name}.listen[{number}].port"
-            remedy = f"see `ss -ltnp sport = :{port}`"
-            problem = f"Linux holds that port: {error.strerror}"
-            raise MachineError(
-                Problem(self._layout.file, problem, key, f"tcp:{port}", remedy)
-            ) from None
+            name = f"tcp:{port}"
+            found = port_problem(self._layout.file, self._group_name, number, name, error)
+            raise MachineError(found) from None
         for address in self.interface.addresses:
             self.steering.take(address, port)
 
@@ -195,16 +198,24 @@ class Front:
         )
 
     def _denied(self, error: OSError) -> MachineError:
+        name = self._nic.interface
         if error.errno in (errno.EBUSY, errno.EEXIST):
-            return self._problem(
-                "somebody else has its queues or an XDP program on it",
-                f"ip -d link show {self._nic.interface}",
-            )
+            text = "somebody else has its queues or an XDP program on it"
+            return self._problem(text, f"ip -d link show {name}")
         if error.errno in (errno.EPERM, errno.EACCES):
-            remedy = 'run as root (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF), or driver = "kernel"'
-            return self._problem(f"AF_XDP is not permitted: {error}", remedy)
-        remedy = 'driver = "kernel" serves the same actors through Linux\'s own sockets'
-        return self._problem(f"AF_XDP can't be had: {error}", remedy)
+            remedy = f'run as root ({", ".join(RIGHTS)}), or driver = "kernel"'
+            return self._problem(f"AF_XDP is not permitted: {error.strerror}", remedy)
+        if error.errno == errno.ENOSPC:
+            queues = self.interface.queues
+            text = f"its other end sends on more queues than the {queues} it receives on"
+            remedy = f"ethtool -L PEER tx {queues} at the other end, or ethtool -L {name} rx N here"
+            return self._problem(text, remedy)
+        return self._problem(f"AF_XDP can't be had: {error.strerror}", KERNEL)
+
+
+def loopback(mac: bytes) -> bytes:
+    """A frame to nobody but ourselves, which no other machine takes: Ethernet's configuration test (type 0x9000)."""
+    return mac + mac + b"\x90\x00" + bytes(46)
 
 
 def probe(mac: bytes, address: str, port: int) -> bytes:

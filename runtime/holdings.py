@@ -120,7 +120,7 @@ class Holdings:
         found = fit(layout, self.machine, planned, self.claims, pinned=pinned)
         if found.problems:
             raise MachineError(found.problems)
-        self.warnings = tuple(map(str, found.warnings))
+        self.warnings: tuple[str, ...] = tuple(map(str, found.warnings))
 
     def _open(self) -> None:
         layout = self.layout
@@ -158,6 +158,7 @@ class Holdings:
             front = TapFront(self.layout, name)
         else:
             front = Front(self.layout, name, [self.cores[at].arena for at in places])
+            self.warnings += (front.warning,) * bool(front.warning)
         self._stack.callback(front.close)
         self.fronts[name] = front
         for place, at in enumerate(places):

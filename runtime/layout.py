@@ -156,6 +156,8 @@ class Nic(Part):
     """Driver kernel: the address listened at."""
     silence_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     """Driver afxdp: once its core has not looked at a queue for so long, the queue's frames pass to Linux."""
+    busy_poll_microseconds: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Driver afxdp: the core serves the interface's NAPI itself, so long at a time; 0 = Linux does (docs/nic.md)."""
     mtu: Annotated[int, Field(ge=576, le=9000)] = 1500
     """Bytes of the largest IP packet: frame drivers."""
 

@@ -107,6 +107,14 @@ def _interfaces(nics: dict[str, dict[str, Any]]) -> Iterator[Problem]:
                 None,
                 'e.g. interface = "eth0"',
             )
+        if driver != "afxdp" and nic.get("busy_poll_microseconds"):
+            yield Problem(
+                "",
+                "only driver afxdp has a NAPI to poll",
+                f"{key}.busy_poll_microseconds",
+                nic["busy_poll_microseconds"],
+                "leave it out",
+            )
         if driver in ("kernel", "memory") and nic.get("interface"):
             yield Problem(
                 "",
@@ -120,12 +128,22 @@ def _interfaces(nics: dict[str, dict[str, Any]]) -> Iterator[Problem]:
 def _group_nics(
     groups: dict[str, dict[str, Any]], nics: dict[str, dict[str, Any]]
 ) -> Iterator[Problem]:
+    taken: dict[str, str] = {}
     for name, group in groups.items():
-        nic = group.get("nic")
-        if isinstance(nic, str) and nic not in nics:
-            yield Problem(
-                "", f"there is no [nic.{nic}]", f"group.{name}.nic", nic, nearest(nic, nics)
-            )
+        nic, key = group.get("nic"), f"group.{name}.nic"
+        if not isinstance(nic, str):
+            continue
+        if nic not in nics:
+            yield Problem("", f"there is no [nic.{nic}]", key, nic, nearest(nic, nics))
+            continue
+        interface = nics[nic].get("interface")
+        if not isinstance(interface, str) or str(nics[nic].get("driver")) not in INTERFACE_DRIVERS:
+            continue
+        if interface in taken:
+            text = f"group {taken[interface]} has all queues of {interface} already"
+            remedy = "one group an interface: more cpus and more listeners there"
+            yield Problem("", text, key, nic, remedy)
+        taken.setdefault(interface, name)
 
 
 def _cpus(groups: dict[str, dict[str, Any]]) -> Iterator[Problem]:

@@ -4,43 +4,17 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib.resources import files
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import pytest
-from processes import Command, command, eventually, free_cpus
+from processes import eventually
+from serving import FRONT, PEER, PORT, echo, refused, serving, toml
 from wires import OURS, Client, ip, veth
-
-PORT = 8080
-FRONT, PEER = "splitfront", "splitfrontpeer"
-
-
-def toml(*, actor: str = "echo:Echo", more: str = "", cpus: str = "") -> str:
-    """One group over the interface."""
-    return f"""
-name = "tested"
-[supervision]
-restarts = 100000
-drain_seconds = 1.0
-stall_milliseconds = 200
-[nic.front]
-driver = "afxdp"
-interface = "{FRONT}"
-{more}
-[group.web]
-cpus = [{cpus or free_cpus()[0]}]
-nic = "front"
-connections = 20000
-[[group.web.listen]]
-port = "tcp:{PORT}"
-actor = "{actor}"
-"""
 
 
 @pytest.fixture
@@ -50,55 +24,9 @@ def client() -> Iterator[Client]:
         yield made
 
 
-def examples(folder: Path) -> None:
-    """Puts the examples' modules there."""
-    for name in ("echo", "hello"):
-        text = (files("splitplane") / "examples" / name / f"{name}.py").read_text()
-        (folder / f"{name}.py").write_text(text)
-
-
-@contextmanager
-def serving(tmp_path: Path, text: str) -> Iterator[Command]:
-    """The layout, running."""
-    examples(tmp_path)
-    path = tmp_path / "layout.toml"
-    path.write_text(text)
-    with command(path) as running:
-        running.seen("running")
-        yield running
-
-
 def program() -> bool:
     """Whether an XDP program is on the interface."""
     return "prog/xdp" in ip("-d", "link", "show", FRONT)
-
-
-ECHO = """
-import hashlib, socket, sys, threading
-size, seed = int(sys.argv[1]), int(sys.argv[2])
-import random
-data = random.Random(seed).randbytes(1 << 20)
-stream = socket.create_connection(("10.77.0.1", 8080), timeout=30)
-sent = hashlib.sha256()
-def feed():
-    left = size
-    while left:
-        piece = data[:left]
-        stream.sendall(piece); sent.update(piece); left -= len(piece)
-    stream.shutdown(socket.SHUT_WR)
-thread = threading.Thread(target=feed); thread.start()
-got, length = hashlib.sha256(), 0
-while piece := stream.recv(1 << 16):
-    got.update(piece); length += len(piece)
-thread.join()
-assert length == size and got.digest() == sent.digest(), (length, size)
-print("same")
-"""
-
-
-def echo(client: Client, size: int, seed: int = 1) -> str:
-    """Sends `size` bytes to the echo actor from a kernel socket and compares what comes back."""
-    return client.run("python3", "-c", ECHO, str(size), str(seed), seconds=120)
 
 
 def test_hundred_megabytes_each_way(client: Client, tmp_path: Path) -> None:
@@ -183,17 +111,6 @@ def test_own_address(client: Client, tmp_path: Path) -> None:
         client.run("ping", "-c", "1", OURS)
         fetch = "import socket; s = socket.create_connection(('10.77.0.9', 8080), 10); s.send(b'x'); print(s.recv(1))"
         assert "b'x'" in client.run("python3", "-c", fetch)
-
-
-def refused(tmp_path: Path, text: str, *prefix: str) -> str:
-    """What `run` says when it refuses the layout."""
-    path = tmp_path / "layout.toml"
-    path.write_text(text)
-    examples(tmp_path)
-    words = [*prefix, sys.executable, "-m", "splitplane", "run", str(path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
-    return done.stderr
 
 
 def test_missing_interface(tmp_path: Path) -> None:
