@@ -76,6 +76,7 @@ class CorePeer:
         self._next_tag = 1
         self._thread = threading.get_ident()
         self._closed = self._hung_up = ""
+        self._error: type[Exception] = RuntimeError
 
     @property
     def asks(self) -> int:
@@ -108,7 +109,7 @@ class CorePeer:
         if reply is None:
             raise TypeError(f"{name} is a plain Message: only a Request has a reply; tell it")
         if self._hung_up:
-            raise RuntimeError(self._hung_up)
+            raise self._error(self._hung_up)
         if len(self._asks) >= ASKS_MAX:
             raise asyncio.QueueFull(f"{ASKS_MAX} asks to core {self.core_id} have no reply yet")
         future: asyncio.Future[Fixed] = asyncio.get_running_loop().create_future()
@@ -154,19 +155,21 @@ class CorePeer:
             self._letters.popleft()
         self._want(self.core_id, self._ring, 0)
 
-    def hang_up(self, why: str) -> None:
-        """The core will answer no more: asks, those waiting and those to come, get a RuntimeError that says `why`."""
-        self._hung_up = why
+    def hang_up(self, why: str, error: type[Exception] = RuntimeError) -> None:
+        """The core will answer no more: asks, those waiting and those to come, get an `error` that says `why`."""
+        self._hung_up, self._error = why, error
         for future, _, _ in self._asks.values():
-            _fail(future, why)
+            _fail(future, error(why))
 
-    def close(self, why: str) -> None:
-        """Whoever waits, and whoever comes later, gets a RuntimeError that says `why`."""
-        self.hang_up(why)
+    def close(self, why: str, error: type[Exception] = RuntimeError) -> None:
+        """Whoever waits, and whoever comes later, gets an `error` that says `why`."""
+        self.hang_up(why, error)
         self._closed = why
         for letter in self._letters:
-            _fail(letter.sent, why)
-        self._letters.clear()
+            _fail(letter.sent, error(why))
+        if self._letters:
+            self._letters.clear()
+            self._want(self.core_id, self._ring, 0)
 
     def _send(self, message: Message, kind: int, target: int, tag: int) -> Awaitable[None]:
         if threading.get_ident() != self._thread:
@@ -174,7 +177,7 @@ class CorePeer:
                 "tell and ask belong to the runtime's event loop: call_soon_threadsafe"
             )
         if self._closed:
-            raise RuntimeError(self._closed)
+            raise self._error(self._closed)
         number, payload = self._schema.number(type(message)), message.to_bytes()
         if not self._letters and self._ring.put(number, payload, kind=kind, target=target, tag=tag):
             return _DONE
@@ -259,6 +262,6 @@ def _seen(future: asyncio.Future[None]) -> None:
         future.exception()
 
 
-def _fail(future: asyncio.Future[Any], why: str) -> None:
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
-        future.set_exception(RuntimeError(why))
+        future.set_exception(error)

@@ -14,6 +14,7 @@ from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
 from ..runtime.actor import ControlActor
 from ..runtime.assemble import config_bytes
 from ..runtime.config import config_of
+from ..runtime.errors import QuarantineError
 from ..runtime.imports import Actors, data_listeners
 from ..runtime.layout import Layout
 from ..runtime.mesh import CONTROL, Mesh
@@ -94,6 +95,11 @@ class Service:
         if name not in self._groups:
             raise KeyError(f"no group {name}: this layout has {', '.join(self._groups)}")
         return GroupPeer(name, [self.cores[number] for number in self._groups[name]])
+
+    def quarantine(self, name: str, why: str) -> None:
+        """Nobody serves this group any more: what waits for its cores, and what comes later, gets a QuarantineError."""
+        for peer in self.group(name):
+            peer.close(why, QuarantineError)
 
     async def start(self) -> None:
         """Starts the actors (`on_start`, whose error passes through), then begins to take messages.

@@ -126,11 +126,19 @@ static uint32_t listener_of(const struct core *core, const struct actor *actor) 
     return listener;
 }
 
+static int is_closed(const struct ring *ring) {
+    return ring && __atomic_load_n(&ring->closed, __ATOMIC_RELAXED);
+}
+
 /* target, tag: as in struct ring_message. */
 static int64_t tell(struct core *core, uint32_t peer, struct ring_message message, const uint8_t *data,
                     int64_t length) {
     message.length = (uint16_t)length;
     message.kind = MESSAGE_TELL;
+    if (peer < CORE_PEERS && is_closed(core->to[peer])) {
+        count(core, COUNTER_TELLS_QUARANTINED, 1);
+        return 0;
+    }
     int told = length >= 0 && length <= RING_MESSAGE_MAX && peer < CORE_PEERS && core->to[peer] &&
                ring_put(core->to[peer], &message, data) == 1;
     count(core, told ? COUNTER_TOLD : COUNTER_MAILBOX_FULL, 1);

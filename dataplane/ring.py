@@ -235,6 +235,10 @@ class Ring:
         """Gives the cells of all messages got so far back to the producer."""
         lib.ring_advance(self.pointer)
 
+    def close(self) -> None:
+        """Nobody will ever read it again: a data actor's tell into it says False from now on. For any process."""
+        self.pointer.closed = 1
+
     def ready(self) -> bool:
         """Consumer: whether `get` would find a message."""
         return bool(lib.ring_ready(self.pointer))

@@ -78,6 +78,7 @@ static const char *const names[COUNTER_COUNT] = {
     NAME(TIMERS_FIRED, "timers_fired"),
     NAME(TOLD, "told"),
     NAME(MAILBOX_FULL, "mailbox_full"),
+    NAME(TELLS_QUARANTINED, "tells_quarantined"),
     NAME(MESSAGES_IN, "messages_in"),
     NAME(MESSAGES_UNKNOWN, "messages_unknown"),
     NAME(HANDED_OVER, "handed_over"),

@@ -81,6 +81,7 @@ enum counter {
     /* Messages. */
     COUNTER_TOLD,
     COUNTER_MAILBOX_FULL,
+    COUNTER_TELLS_QUARANTINED, /* not sent: their group is quarantined */
     COUNTER_MESSAGES_IN,
     COUNTER_MESSAGES_UNKNOWN,
     /* Streams. */

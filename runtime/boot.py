@@ -5,7 +5,7 @@ Also the line protocol that both speak from then on. Knows no process.
 
 import json
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 
@@ -53,11 +53,15 @@ class BootCore:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What a worker of this core inherits."""
+        return (self.arena, *self.ways)
+
+    @property
+    def ways(self) -> tuple[int, ...]:
+        """Of these, the ones by which clients come."""
         ports = [listener.descriptor for listener in self.listeners]
         queues = [queue[1] for queue in self.front.queues] if self.front else []
         pulse = self.front.pulse if self.front else -1
-        every = (self.arena, self.wire, pulse, *queues, *ports)
-        return tuple(number for number in every if number >= 0)
+        return tuple(number for number in (self.wire, pulse, *queues, *ports) if number >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,11 @@ class Boot:
     cores: tuple[BootCore, ...]
     control_cpus: tuple[int, ...] = ()
     claims: tuple[int, ...] = ()
-    held: tuple[int, ...] = ()
-    """Descriptors that only have to stay open."""
+    held: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Descriptors that only have to stay open, by the group they serve."""
     adopt: bool = False
+    serve: bool = False
+    """Whether the cores outlive a killed controller."""
     stall_milliseconds: int = 1000
     restarts: int = 5
     restart_seconds: float = 10.0
@@ -99,15 +105,17 @@ class Boot:
             )
             for core in made["cores"]
         )
-        for key in ("control_cpus", "claims", "held"):
+        for key in ("control_cpus", "claims"):
             made[key] = tuple(made[key])
+        made["held"] = {group: tuple(numbers) for group, numbers in made["held"].items()}
         return cls(**made)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Everything the launcher inherits, its control socket left out."""
         cores = [number for core in self.cores for number in core.descriptors]
-        return tuple(dict.fromkeys((*cores, *self.claims, *self.held, self.mesh)))
+        held = [number for numbers in self.held.values() for number in numbers]
+        return tuple(dict.fromkeys((*cores, *self.claims, *held, self.mesh)))
 
 
 class Lines:

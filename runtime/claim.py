@@ -6,7 +6,8 @@ to launcher and workers: a CPU counts as held for as long as any of them runs. A
 namespace: runtimes in two containers don't see each other's claims on one CPU.
 
 The holder's name is published by a second, abstract socket, `splitplane/runtime/PID/NAME`, so that a refused one reads
-it from /proc/net/unix without the holder's help.
+it from /proc/net/unix without the holder's help. A launcher that serves on without its controller publishes
+`splitplane/orphan/PID/NAME` instead.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,7 +56,7 @@ class Claims:
 
         Asks Linux too, by binding without SO_REUSEPORT: whoever listens there, splitplane or not, is found.
         """
-        problem = Problem(file, "", key, f"tcp:{port}", "choose another port, or end that process")
+        problem = Problem(file, "", key, f"tcp:{port}", "choose another port")
         self._claim(f"port/tcp/{address}/{port}", f"port tcp:{port}", problem)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,7 +106,22 @@ class Claims:
             if (going or pid is None) and time.monotonic() < deadline:
                 time.sleep(0.02)
                 continue
+            if pid and pid > 0 and pid != os.getpid():
+                remedy = f"`kill {pid}` ends it; or {problem.remedy}"
+                problem = replace(problem, remedy=remedy)
             raise _refused(problem, f"{what} is held by {describe_holder(pid)}")
+
+
+def take_over(descriptors: Iterable[int], name: str) -> socket.socket:
+    """This process answers for inherited claims from now on: the kernel tells whoever is refused the pid of the process
+    that listened last (unix(7), SO_PEERCRED). Keep what is returned: it publishes the runtime's name. Raises OSError.
+    """
+    for number in descriptors:
+        with socket.socket(fileno=os.dup(number)) as held:
+            held.listen(_ASKERS)
+    published = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    published.bind(f"\0{_PREFIX}orphan/{os.getpid()}/{published.fileno():x}/{name}")
+    return published
 
 
 def _refused(problem: Problem, text: str) -> MachineError:
@@ -133,9 +151,10 @@ def describe_holder(pid: int | None) -> str:
         return "a splitplane runtime of another container or user"
     with contextlib.suppress(OSError):
         table = Path("/proc/net/unix").read_text(errors="replace")
-        found = re.search(rf"@{_PREFIX}runtime/{pid}/[0-9a-f]+/(\S+)", table)
+        found = re.search(rf"@{_PREFIX}(runtime|orphan)/{pid}/[0-9a-f]+/(\S+)", table)
         if found:
-            return f"splitplane runtime '{found[1]}' (pid {pid})"
+            alone = ", whose controller was killed" if found[1] == "orphan" else ""
+            return f"splitplane runtime '{found[2]}' (pid {pid}){alone}"
     status = system.process_status(pid)
     if status is None:
         return f"splitplane runtime of pid {pid}, which ended and whose workers did not"

@@ -33,7 +33,10 @@ QUIET_LIBRARIES = ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMBA")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to a process. `kind`: step, running, died, stalled, gave_up, finished, launcher_died."""
+    """Something happened to a process.
+
+    `kind`: step, running, died, stalled, gave_up, quarantined, finished, launcher_died.
+    """
 
     kind: str
     fields: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +76,7 @@ class Controller:
         self._pidfd = -1
         self._launched = 0.0
         self._relaunched = -math.inf
-        self._stopping = False
+        self._started = self._stopping = False
         keep_private(self)
 
     @property
@@ -83,8 +86,12 @@ class Controller:
 
     @property
     def running(self) -> bool:
-        """Whether every core has its worker."""
-        return all(seat.pid for seat in self.workers)
+        """Whether every core has its worker, those of quarantined groups left out."""
+        quarantined = self.holdings.quarantined
+        return all(
+            seat.pid or core.order.group in quarantined
+            for seat, core in zip(self.workers, self.holdings.cores, strict=True)
+        )
 
     @property
     def private(self) -> tuple[int, ...]:
@@ -100,6 +107,7 @@ class Controller:
         self._launch(adopt=False)
         try:
             await self._until(lambda: self.running)
+            self._started = True
             before = sum(self.steps.values())
             self.steps["ready"] = time.monotonic() - self._launched - before
         except BaseException:
@@ -201,12 +209,20 @@ class Controller:
             case "finished":
                 seat.pid = 0
             case "gave_up":
-                self._fail(StartError(self._problem(fields["core"], fields["text"])))
+                self._fail(StartError(self._problem(fields["core"], fields["cause"])))
+            case "quarantined":
+                self._quarantine(fields)
             case "refused":
                 self._fail(ActorError(Problem(**problem) for problem in fields["problems"]))
             case "broken":
                 self._fail(StartError(Problem(self.holdings.layout.file, fields["text"])))
         self._hear(event)
+
+    def _quarantine(self, fields: dict[str, Any]) -> None:
+        """A group is given up: the rest serves on, if there is a rest and it had started."""
+        self.holdings.withdraw(fields["group"])
+        if not self._started or self.holdings.quarantined.issuperset(self.holdings.layout.group):
+            self._fail(StartError(self._problem(fields["core"], quarantine_text(fields))))
 
     def _problem(self, core: int, text: str) -> Problem:
         order = self.holdings.cores[core].order
@@ -273,6 +289,15 @@ class Controller:
         for seat in self.workers:
             seat.pid = 0
         self._changed.set()
+
+
+def quarantine_text(fields: dict[str, Any]) -> str:
+    """An event `quarantined` in one sentence."""
+    return (
+        f"group {fields['group']} is quarantined: the worker of core {fields['core']} died "
+        f"{fields['count']} times within {fields['seconds']:g} s "
+        f"(supervision.restarts = {fields['restarts']}); the last one: {fields['cause']}"
+    )
 
 
 def launcher_environment() -> dict[str, str]:

@@ -85,6 +85,10 @@ class AskError(SplitplaneError):
     """An ask can't be answered: no actor of that core takes the request, or its handler failed."""
 
 
+class QuarantineError(SplitplaneError, RuntimeError):
+    """The group that was told or asked is quarantined: its workers had died too often."""
+
+
 class StaleError(SplitplaneError, RuntimeError):
     """A View, Connection, State or Writer was used after the call that it came with."""
 

@@ -43,6 +43,7 @@ class Front:
         self._nic = layout.nic[self._group.nic]
         self._arenas = arenas
         self._stack = ExitStack()
+        self._reserved: list[int] = []
         try:
             self.interface = self._find()
             self._stack.enter_context(self._steer())
@@ -54,13 +55,14 @@ class Front:
             raise
 
     def close(self) -> None:
-        """Lets the interface go."""
+        """Lets the interface go. May be called again."""
         self._stack.close()
+        self._reserved.clear()
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What keeps frames coming: for the launcher to hold too."""
-        return self.steering.descriptors
+        """What keeps frames coming and the ports ours: for the launcher to hold too."""
+        return (*self.steering.descriptors, *self._reserved)
 
     @property
     def local_address(self) -> str:
@@ -181,6 +183,7 @@ class Front:
         try:
             for held in placeholders(self.interface.addresses, port):
                 self._stack.callback(held.close)
+                self._reserved.append(held.fileno())
         except OSError as error:
             name = f"tcp:{port}"
             found = port_problem(self._layout.file, self._group_name, number, name, error)

@@ -49,6 +49,8 @@ class Holdings:
         self.layout = layout
         self.cores: list[Holding] = []
         self.fronts: dict[str, Front | TapFront] = {}
+        self.quarantined: set[str] = set()
+        self._listening: dict[str, list[socket.socket]] = {}
         self._stack = ExitStack()
         try:
             self.claims = self._stack.enter_context(Claims(layout.name))
@@ -72,6 +74,21 @@ class Holdings:
         """Lets everything go."""
         self._stack.close()
         self.cores.clear()
+
+    def withdraw(self, group: str) -> None:
+        """Lets go of the ways by which clients come to this group, and leaves it out of every later `boot`.
+
+        Its arenas stay: their counters can be read.
+        """
+        self.quarantined.add(group)
+        for listener in self._listening.pop(group, ()):
+            listener.close()
+        if group in self.fronts:
+            self.fronts[group].close()
+        for at, core in enumerate(self.cores):
+            if core.order.group == group:
+                order = replace(core.order, listeners=(), front=None)
+                self.cores[at] = replace(core, order=order)
 
     @property
     def private(self) -> tuple[int, ...]:
@@ -102,10 +119,17 @@ class Holdings:
             file=layout.file,
             mesh=self.mesh.fd,
             digest=layout.digest(),
-            cores=tuple(core.order for core in self.cores),
+            cores=tuple(
+                core.order for core in self.cores if core.order.group not in self.quarantined
+            ),
             control_cpus=self.control_cpus,
             claims=self.claims.descriptors,
-            held=tuple(one for front in self.fronts.values() for one in front.descriptors),
+            held={
+                name: tuple(front.descriptors)
+                for name, front in self.fronts.items()
+                if name not in self.quarantined
+            },
+            serve=layout.supervision.on_controller_loss == "serve",
             adopt=adopt,
             verbose=verbose,
             stall_milliseconds=layout.supervision.stall_milliseconds,
@@ -189,13 +213,16 @@ class Holdings:
             half_open_limit=half_open_limit(self.layout, name),
             local_address=str(own.ip) if own else nic.bind,
             mtu=nic.mtu,
-            listeners=tuple(self._listener(nic, listen.port_number) for listen in group.listen),
+            listeners=tuple(
+                self._listener(name, nic, listen.port_number) for listen in group.listen
+            ),
         )
 
-    def _listener(self, nic: Nic, port: int) -> BootListener:
+    def _listener(self, group: str, nic: Nic, port: int) -> BootListener:
         if nic.driver != "kernel":
             return BootListener(port)
         opened = self._stack.enter_context(open_listener(nic.bind, port))
+        self._listening.setdefault(group, []).append(opened)
         return BootListener(port, opened.fileno())
 
 

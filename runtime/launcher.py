@@ -2,7 +2,8 @@
 
 Imports the actors, compiles them once, then forks: one worker a core and one standby beside it, which has everything
 mapped and waits. It has one thread, because a fork copies only the caller's. A dead worker's standby takes over within
-milliseconds. When the controller is gone the kernel ends the launcher, and with it every worker.
+milliseconds; a group whose workers die too often is quarantined. When the controller is gone the kernel ends the
+launcher, and with it every worker, unless the layout wants them to serve on (orphan.py).
 """
 
 import gc
@@ -20,7 +21,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dataplane.core_state import CoreState
 from . import system, worker
@@ -28,9 +29,13 @@ from .boot import Boot, BootCore, Lines
 from .errors import ActorError, Problem, SplitplaneError
 from .imports import import_actors
 from .layout import Layout
+from .mesh import Mesh
 from .program import Compiled
 from .schema import schema_of
 from .stall import StallWatch
+
+if TYPE_CHECKING:
+    from .orphan import Orphan
 
 WATCH_SECONDS = 0.01
 """How often the loops' heartbeats are looked at."""
@@ -66,22 +71,34 @@ class Seat:
     failures: int = 0
     died_at: float = 0.0
     fork_at: float = math.inf
+    ran: bool = False
+    quarantined: bool = False
     finished: bool = False
 
 
 class Launcher:
     """The launcher's loop over its children and its controller."""
 
-    def __init__(self, kit: worker.Kit, controller: Lines) -> None:
+    def __init__(self, kit: worker.Kit, controller: Lines, orphan: "Orphan | None" = None) -> None:
+        """`orphan`: how to go on without a controller, if that is wanted."""
         self.kit = kit
         self.boot = boot = kit.boot
-        self.controller = controller
+        self.line = controller
+        self.controller: Lines | Orphan = controller
+        self.orphan = orphan
         self.stopping = False
         self.poller = select.poll()
         self.poller.register(controller, select.POLLIN)
         self.owners: dict[int, tuple[Seat, Child]] = {}
+        self.verdicts: dict[str, dict[str, Any]] = {}
         self.seats = [
-            Seat(core, CoreState(core.arena), StallWatch(boot.stall_milliseconds), boot.adopt)
+            Seat(
+                core,
+                CoreState(core.arena),
+                StallWatch(boot.stall_milliseconds),
+                adopt=boot.adopt,
+                ran=boot.adopt,
+            )
             for core in boot.cores
         ]
 
@@ -97,36 +114,55 @@ class Launcher:
         self.command()
         while not all(seat.finished for seat in self.seats):
             for descriptor, _ in self.poller.poll(WATCH_SECONDS * 1000):
-                if descriptor == self.controller.fileno():
-                    if not self.command():
-                        return self.leave(1)
-                elif descriptor in self.owners:
+                if descriptor in self.owners:
                     self.look(descriptor)
+                elif (
+                    descriptor == self.line.fileno() and not self.command() and not self.bereaved()
+                ):
+                    return self.leave(1)
             for seat in self.seats:
                 self.supervise(seat)
+            if self.orphan and not self.orphan.obeys(self.seats, self.stop):
+                break
         return self.leave(0)
 
     def command(self) -> bool:
         """What the controller wants; False when it is gone."""
-        messages = self.controller.receive()
+        messages = self.line.receive()
         if messages is None:
             return False
         for message in messages:
             if message["do"] == "stop":
-                self.stopping = True
-                for seat in self.seats:
-                    self.end(seat.standby)
-                    seat.finished = seat.worker is None and seat.standby is None
+                self.stop()
             elif message["do"] == "kill":
                 for seat in self.seats:
                     if message.get("core", seat.core.number) == seat.core.number:
                         self.end(seat.worker, message.get("reason", ""))
         return True
 
+    def stop(self) -> None:
+        """Replaces no worker any more; those there are end when their core has drained."""
+        self.stopping = True
+        for seat in self.seats:
+            self.end(seat.standby)
+            seat.finished = seat.worker is None and seat.standby is None
+
+    def bereaved(self) -> bool:
+        """The controller's line has closed. Whether the cores serve on: wanted, all of them had run, and it is dead."""
+        orphan = self.orphan
+        if orphan is None or self.stopping or not all(seat.ran for seat in self.seats):
+            return False
+        if not orphan.is_alone():
+            return False
+        self.poller.unregister(self.line)
+        self.controller = orphan
+        orphan.begin()
+        return True
+
     def fork(self, seat: Seat) -> None:
         """Makes a standby for a core, unless it has one."""
         seat.fork_at = math.inf
-        if seat.standby is not None:
+        if seat.standby is not None or seat.quarantined:
             return
         ours, theirs = socket.socketpair()
         pid = os.fork()
@@ -162,9 +198,10 @@ class Launcher:
             if seat.worker is None:
                 self.activate(seat)
         elif what == "running":
-            child.running = True
+            child.running = seat.adopt = seat.ran = True
             seat.failures = 0
-            seat.adopt = True
+            if self.orphan and all(seat.ran for seat in self.seats):
+                system.live_alone()
             seat.watch.start(child.pid)
             outage = time.monotonic() - seat.died_at if seat.died_at else None
             self.tell("running", seat, child, outage=outage, **message)
@@ -176,7 +213,7 @@ class Launcher:
     def activate(self, seat: Seat) -> None:
         """The standby becomes the worker."""
         child = seat.standby
-        if child is None or not child.waiting or self.stopping:
+        if child is None or not child.waiting or self.stopping or seat.quarantined:
             return
         seat.worker, seat.standby = child, None
         child.lines.send(adopt=seat.adopt)
@@ -200,11 +237,17 @@ class Launcher:
             seat.worker = None
             seat.watch.stop()
             self.buried_worker(seat, child, status)
-        seat.finished = self.stopping and seat.worker is None and seat.standby is None
+        seat.finished = seat.worker is None and seat.standby is None and self.ending(seat)
+        if seat.quarantined:
+            self.withdraw(seat.core.group)
+
+    def ending(self, seat: Seat) -> bool:
+        """Whether this core gets no other child."""
+        return self.stopping or seat.quarantined
 
     def buried_standby(self, seat: Seat, child: Child, status: int) -> None:
         """A standby died waiting, which is somebody's kill, or before, which is a fault: then not for ever."""
-        if self.stopping or seat.finished:
+        if self.ending(seat) or seat.finished:
             return
         if child.waiting:
             self.fork(seat)
@@ -214,14 +257,14 @@ class Launcher:
         if seat.failures < STANDBY_ATTEMPTS:
             self.fork(seat)
         elif seat.worker is None:
-            self.give_up(seat, f"its workers die before they can start: {text}")
+            self.give_up(seat, seat.failures, f"before it could start: {text}")
         else:
             seat.fork_at = time.monotonic() + STANDBY_PAUSE
             self.tell("no_standby", seat, child, exit=text)
 
     def buried_worker(self, seat: Seat, child: Child, status: int) -> None:
         seat.died_at = time.monotonic()
-        if self.stopping:
+        if self.ending(seat):
             self.tell("finished", seat, child, exit=system.describe_exit(status))
             return
         index, handler = seat.state.current
@@ -229,27 +272,63 @@ class Launcher:
         seat.failures = 0 if child.running else seat.failures + 1
         self.tell("died", seat, child, exit=exit_text, handler=handler, record=index)
         if seat.failures >= STANDBY_ATTEMPTS:
-            self.give_up(seat, exit_text)
+            self.give_up(seat, seat.failures, exit_text)
             return
         seat.deaths.append(seat.died_at)
         while seat.deaths[0] < seat.died_at - self.boot.restart_seconds:
             seat.deaths.popleft()
         if len(seat.deaths) > self.boot.restarts:
-            self.give_up(
-                seat,
-                f"its worker died {len(seat.deaths)} times within {self.boot.restart_seconds:g} s "
-                f"(supervision.restarts = {self.boot.restarts}); the last one: {exit_text}",
-            )
+            self.give_up(seat, len(seat.deaths), exit_text)
             return
         self.activate(seat)
         if seat.worker is None:
             self.fork(seat)
 
-    def give_up(self, seat: Seat, text: str) -> None:
-        """Too many deaths: the core stays empty, the controller decides."""
-        self.controller.send(event="gave_up", core=seat.core.number, cpu=seat.core.cpu, text=text)
-        self.end(seat.standby)
-        seat.finished = True
+    def give_up(self, seat: Seat, count: int, cause: str) -> None:
+        """Too many deaths. Of a core that never ran, the start fails; else its group is quarantined."""
+        core = seat.core
+        if not seat.ran:
+            self.controller.send(
+                event="gave_up",
+                core=core.number,
+                cpu=core.cpu,
+                cause=f"its worker died {count} times before it ran: {cause}",
+            )
+            self.end(seat.standby)
+            seat.finished = True
+            return
+        self.verdicts[core.group] = {
+            "core": core.number,
+            "cpu": core.cpu,
+            "count": count,
+            "seconds": self.boot.restart_seconds,
+            "restarts": self.boot.restarts,
+            "cause": cause,
+        }
+        for one in self.of_group(core.group):
+            one.quarantined = True
+            for child in (one.worker, one.standby):
+                self.end(child, f"group {core.group} is quarantined")
+            one.finished = one.worker is None and one.standby is None
+        self.withdraw(core.group)
+
+    def of_group(self, group: str) -> list[Seat]:
+        """Its cores."""
+        return [seat for seat in self.seats if seat.core.group == group]
+
+    def withdraw(self, group: str) -> None:
+        """Once the last child of a quarantined group is dead: closes the ways by which its clients come, and says so."""
+        seats = self.of_group(group)
+        if group not in self.verdicts or not all(seat.finished for seat in seats):
+            return
+        mesh = Mesh.attach(self.boot.mesh, layout_hash=self.boot.digest)
+        for seat in seats:
+            mesh.quarantine(seat.core.number)
+        mesh.close()
+        ways = [number for seat in seats for number in seat.core.ways]
+        for number in {*ways, *self.boot.held.get(group, ())}:
+            os.close(number)
+        self.controller.send(event="quarantined", group=group, **self.verdicts.pop(group))
 
     def supervise(self, seat: Seat) -> None:
         """A loop that stands still is ended; its standby does the rest."""
@@ -288,7 +367,9 @@ class Launcher:
 
 def main(arguments: list[str]) -> int:
     """The process's life; returns its exit code."""
-    system.die_with(int(arguments[2]))
+    parent = int(arguments[2])
+    system.die_with(parent)
+    watched = os.pidfd_open(parent)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     controller = Lines(socket.socket(fileno=int(arguments[1])))
@@ -297,7 +378,8 @@ def main(arguments: list[str]) -> int:
         return 1
     controller.send(event="step", step="interpreter", seconds=time.monotonic() - order["started"])
     try:
-        return serve(Boot.from_json(order["boot"]), controller)
+        boot = Boot.from_json(order["boot"])
+        return serve(boot, controller, watched)
     except SplitplaneError as error:
         controller.send(event="refused", problems=[problem.as_dict() for problem in error.problems])
     except OSError as error:
@@ -305,8 +387,18 @@ def main(arguments: list[str]) -> int:
     return 1
 
 
-def serve(boot: Boot, controller: Lines) -> int:
-    """Imports, compiles, forks, and watches. Raises SplitplaneError with what is wrong with the actors."""
+def serve(boot: Boot, controller: Lines, watched: int) -> int:
+    """Imports, compiles, forks, and watches. Raises SplitplaneError with what is wrong with the actors.
+
+    `watched`: a pidfd of the controller.
+    """
+    orphan: Any = None
+    if boot.serve:
+        from .orphan import (
+            Orphan,
+        )  # before privileges go, with which another user's files can be read
+
+        orphan = Orphan(boot, watched)
     system.name_process(f"{boot.name}:launcher")
     raise_limits()
     if boot.control_cpus:
@@ -315,8 +407,9 @@ def serve(boot: Boot, controller: Lines) -> int:
     steps = Steps(controller)
     kit = build(boot, steps)
     steps.refuse_threads()
+    system.drop_privileges(system.CAP_IPC_LOCK)  # a standby locks its arena
     controller.stream.setblocking(False)
-    return Launcher(kit, controller).run()
+    return Launcher(kit, controller, orphan).run()
 
 
 def build(boot: Boot, steps: "Steps") -> worker.Kit:

@@ -140,8 +140,10 @@ class Supervision(Part):
     stall_milliseconds: Annotated[int, Field(ge=10, le=600_000)] = 1000
     """A worker whose loop stands still while it burns this much CPU time is replaced."""
     restarts: Annotated[int, Field(ge=0)] = 5
-    """A core whose worker dies more often than this within `restart_seconds` stops the runtime."""
+    """A group with a core whose worker dies more often than this within `restart_seconds` is quarantined."""
     restart_seconds: Annotated[float, Field(gt=0)] = 10.0
+    on_controller_loss: Literal["stop", "serve"] = "stop"
+    """What becomes of the cores when the controller's process is killed: they end too, or they serve on."""
 
 
 class Nic(Part):

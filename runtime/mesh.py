@@ -155,6 +155,11 @@ class Mesh:
             self.ring(core, peer).adopt_producer()
             self.ring(peer, core).adopt_consumer()
 
+    def quarantine(self, core: int) -> None:
+        """Nobody will take this core's place again: the others' tells to it are refused."""
+        for peer in self.peers:
+            self.ring(peer, core).close()
+
     def close(self) -> None:
         """Unmaps; the descriptor stays open. Rings handed out before keep their memory until they go."""
         self._rings.clear()

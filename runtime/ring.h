@@ -26,7 +26,8 @@ struct ring {
     uint64_t head_seen; /* the consumer's head when last looked at */
     uint64_t refused;   /* puts that found the ring full */
     uint64_t cells;     /* capacity, a power of two; constant */
-    uint64_t producer_rest[12];
+    uint64_t closed;    /* 1: the consumer will never come again; set by whoever ended it */
+    uint64_t producer_rest[11];
     /* Lines 2 and 3: the consumer's; the producer reads head, once it has no room left. */
     uint64_t head; /* cells consumed, published by ring_advance */
     uint64_t next; /* cells consumed, not yet published */

@@ -126,6 +126,11 @@ class Runtime:
         )
 
     @property
+    def quarantined(self) -> frozenset[str]:
+        """The groups that are served no more, because a core's workers died too often."""
+        return frozenset(self._held.quarantined)
+
+    @property
     def launcher_pid(self) -> int:
         """The launcher's pid; 0 while it is being replaced."""
         return self._started.launcher_pid
@@ -287,6 +292,10 @@ class Runtime:
             self._holdings.close()
 
     def _hear(self, event: Event) -> None:
+        if event.kind == "quarantined" and self._service:
+            from .controller import quarantine_text
+
+            self._service.quarantine(event.fields["group"], quarantine_text(event.fields))
         log_event(event)
         if self._presence:
             self._presence.hear(event)
@@ -294,11 +303,11 @@ class Runtime:
             listener(event)
 
 
-def log_event(event: Event) -> None:
-    """Deaths and replacements go to structlog's logger `splitplane`."""
+def log_event(event: Event, log: Any = None) -> None:
+    """Deaths and replacements go to structlog's logger `splitplane`, or another."""
     import structlog
 
-    log = structlog.get_logger("splitplane")
+    log = log or structlog.get_logger("splitplane")
     match event.kind:
         case "died" | "stalled":
             log.warning("worker_lost" if event.kind == "died" else "worker_stalled", **event.fields)
@@ -306,7 +315,7 @@ def log_event(event: Event) -> None:
             log.info("worker_replaced", **event.fields)
         case "launcher_running":
             log.info("launcher_replaced", **event.fields)
-        case "gave_up" | "launcher_died" | "no_standby":
+        case "gave_up" | "quarantined" | "launcher_died" | "no_standby":
             log.error(event.kind, **event.fields)
 
 

@@ -24,6 +24,7 @@ PR_SET_TIMERSLACK = 29
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+CAP_IPC_LOCK = 1 << 14
 _CAPABILITY_VERSION_3 = 0x20080522
 _NAME_BYTES = 15
 _CPUCLOCK_SCHED = 2
@@ -70,17 +71,24 @@ def wake_exactly() -> None:
     prctl(PR_SET_TIMERSLACK, 1)
 
 
-def drop_privileges() -> bool:
-    """Gives up every capability and the way to new ones, for good; False where a sandbox refuses part of it.
+def live_alone() -> None:
+    """Undoes `die_with`: this process outlives the one that made it."""
+    prctl(PR_SET_PDEATHSIG, 0)
 
-    The user and group stay, so that a fault report can still read the sources it quotes.
+
+def drop_privileges(keep: int = 0) -> bool:
+    """Gives up every capability but `keep`, a bit each, and the way to new ones, for good.
+
+    False where a sandbox refuses part of it. The user and group stay, so that a fault report can still read the sources
+    it quotes.
     """
     whole = True
     with contextlib.suppress(OSError):
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(64):
         try:
-            prctl(PR_CAPBSET_DROP, capability)
+            if not keep >> capability & 1:
+                prctl(PR_CAPBSET_DROP, capability)
         except OSError:
             break
     try:
@@ -88,7 +96,13 @@ def drop_privileges() -> bool:
     except OSError:
         whole = False
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    if _libc().capset(header, bytes(24)) != 0:
+    words = ctypes.create_string_buffer(24)
+    if _libc().capget(header, words) != 0:
+        whole = False
+    low, high = keep & 0xFFFFFFFF, keep >> 32
+    effective, permitted, _, more_effective, more_permitted, _ = struct.unpack("=6I", words.raw)
+    kept = (effective & low, permitted & low, 0, more_effective & high, more_permitted & high, 0)
+    if _libc().capset(header, struct.pack("=6I", *kept)) != 0:
         whole = False
     return whole
 

@@ -13,7 +13,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, Echoes, children, command, eventually, is_alive, is_held, layout, toml
+from processes import (
+    TOOLS,
+    Echoes,
+    assert_gone,
+    children,
+    command,
+    eventually,
+    layout,
+    toml,
+)
 from splitplane.dataplane.peer import Peer
 from splitplane.nic.memory import Wire
 from splitplane.runtime.runtime import Runtime
@@ -45,12 +54,6 @@ def load(port: int) -> Iterator[None]:
             thread.join()
 
 
-def is_listening(port: int) -> bool:
-    """Whether anybody has a listening socket at the port."""
-    wanted = f":{port:04X} 00000000:0000 0A"
-    return wanted in Path("/proc/net/tcp").read_text()
-
-
 @pytest.fixture
 def path(tmp_path: Path, free_port: Callable[[], int]) -> Path:
     """A layout's file, its actors beside it."""
@@ -58,17 +61,6 @@ def path(tmp_path: Path, free_port: Callable[[], int]) -> Path:
     made = tmp_path / f"{free_port()}.toml"
     made.write_text(toml(int(made.stem)))
     return made
-
-
-def assert_gone(everybody: set[int], memories: set[tuple[int, int]], port: int, name: str) -> None:
-    """Processes, memory, claims and sockets, all of them, within a second."""
-    started = time.monotonic()
-    assert eventually(lambda: not any(map(is_alive, everybody)), 1)
-    assert eventually(lambda: not is_listening(port), 1)
-    claims = Path("/proc/net/unix")
-    assert eventually(lambda: f"splitplane/runtime/{name}/" not in claims.read_text(), 1)
-    assert not any(map(is_held, memories))
-    assert time.monotonic() - started < 4
 
 
 @pytest.mark.parametrize("stopped", [None, "launcher", "workers"])

@@ -137,6 +137,30 @@ def is_held(memory: tuple[int, int]) -> bool:
     return False
 
 
+def is_listening(port: int) -> bool:
+    """Whether anybody has a listening socket at the port."""
+    wanted = f":{port:04X} 00000000:0000 0A"
+    return wanted in Path("/proc/net/tcp").read_text()
+
+
+def assert_gone(
+    everybody: set[int],
+    memories: set[tuple[int, int]],
+    port: int,
+    name: str,
+    *,
+    within: float = 1,
+) -> None:
+    """Processes, memory, claims and sockets, all of them, within a second or so many."""
+    started = time.monotonic()
+    assert eventually(lambda: not any(map(is_alive, everybody)), within)
+    assert eventually(lambda: not is_listening(port), 1)
+    claims = Path("/proc/net/unix")
+    assert eventually(lambda: f"/{name}/" not in claims.read_text(), 1)
+    assert not any(map(is_held, memories))
+    assert time.monotonic() - started < 3 + within
+
+
 class Command:
     """`splitplane run --json` in a process of its own: its events as they come."""
 
