@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from splitplane.runtime.registry import PREFIX, clean, names
 
 MARK = "SPLITPLANE_TEST_RUN"
 RUN = uuid.uuid4().hex
@@ -78,26 +79,40 @@ def strays() -> dict[int, str]:
 
 
 def things() -> set[str]:
-    """Shared memory and network namespaces by name."""
+    """Shared memory and network namespaces by name; the registry's entries apart."""
     return {
         str(path)
         for folder in (SHARED_MEMORY, NAMESPACES)
         if folder.is_dir()
         for path in folder.iterdir()
-        if "splitplane" in path.name
+        if "splitplane" in path.name and not path.name.startswith(PREFIX)
     }
+
+
+def entries() -> set[str]:
+    """The registry's entries that this process holds, once those of dead runtimes are gone: whoever meets one removes it.
+
+    Other runs on this machine have theirs.
+    """
+    for name in names():
+        clean(name)
+    links = (Path("/proc/self/fd") / number for number in os.listdir("/proc/self/fd"))
+    held = {os.readlink(link) for link in links if link.is_symlink()}
+    return {path for path in held if path.startswith(f"{SHARED_MEMORY}/{PREFIX}")}
 
 
 @pytest.fixture(autouse=True)
 def _leaves_nothing_behind() -> Iterator[None]:
     """Within a second after a test none of its processes, shared memory or namespaces is there."""
-    before = things()
+    before, known = things(), set(names())
     yield
     deadline = time.monotonic() + 1.5
     while (left := strays()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not left, f"left running: {left}"
     assert things() <= before, f"left behind: {things() - before}"
+    if set(names()) - known:
+        assert not (held := entries()), f"left behind: {held}"
 
 
 @pytest.fixture
