@@ -14,6 +14,7 @@
 #include "relief.h"
 #include "stream.h"
 #include "table.h"
+#include "topic.h"
 
 enum { WAITING = FLAG_PAUSED | FLAG_AGAIN };
 enum { AGAIN_BUDGET = 64 }; /* connections a turn */
@@ -251,6 +252,7 @@ void actor_close(struct core *core, uint32_t index, int reason) {
     /* From here on nothing can be sent, closed or aborted: the flag goes first. */
     record->flags &= (uint16_t) ~(FLAG_OPENED | FLAG_PAUSED | FLAG_WRITABLE_WANTED);
     count(core, COUNTER_CLOSED, 1);
+    topic_forget(core, index);
     if (!actor->reporting[ON_CLOSE])
         return;
     struct call call;

@@ -42,6 +42,7 @@ enum event_type {
     EVENT_FRAME =
         2, /* between cores of a group (handover.h); target: how many cores have not seen it, this one counted */
     EVENT_STREAM = 3, /* of a connection that the control plane serves (relay.h) */
+    EVENT_PUSH = 4,   /* from the control plane (push.h) */
 };
 enum { FAULT_WHERE = 512, FAULT_DATA = 1024 };
 
@@ -106,6 +107,8 @@ struct actor {
     uint32_t calls_per_turn; /* on_data calls a connection may have in one turn */
     uint32_t tick_period;    /* milliseconds, 0 = no on_tick */
     uint32_t tick_due;
+    uint32_t push_queue;  /* bytes a connection may have queued for one more push to be queued to it */
+    uint32_t push_reset;  /* 1: whoever has more is reset; 0: the push is dropped for it */
     uint32_t reports_to;  /* mailbox number in the control plane */
     uint32_t number;      /* of this actor in the layout, for reports */
     int64_t fault_second; /* the second that fault_count counts in */
@@ -153,6 +156,8 @@ int64_t call_send(struct call *call, struct record *record, const uint8_t *data,
                   int64_t length); /* 1, or 0: no room, nothing sent */
 void call_want_writable(struct call *call, struct record *record);
 void call_need(struct call *call, int64_t bytes);
+int64_t call_subscribe(struct call *call, struct record *record, int64_t topic);   /* 1, or 0: no room */
+int64_t call_unsubscribe(struct call *call, struct record *record, int64_t topic); /* 1, or 0: it had not */
 void call_close(struct call *call, struct record *record);
 void call_abort(struct call *call, struct record *record);
 /* The connection whose handler runs, and what was read of it, go to the control plane. 1, or 0: another connection,

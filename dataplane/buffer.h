@@ -20,5 +20,7 @@ uint32_t buffer_largest(struct core *core, uint32_t most);
 int busy_left(const struct core *core); /* 1: busy_take would find a block */
 void buffer_give(struct core *core, uint32_t buffer, uint32_t size_class);
 uint8_t *buffer_bytes_at(struct core *core, uint32_t buffer);
+/* Adoption: marks a buffer as somebody's in the map; -1 if it can't be one: out of bounds, or somebody else's. */
+int buffer_mark(struct core *core, uint32_t buffer, uint32_t size_class);
 void buffer_recover(struct core *core); /* adoption: rebuild the free lists from the blocks that own buffers */
 uint64_t buffer_free_bytes(const struct core *core);

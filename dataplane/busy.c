@@ -6,7 +6,9 @@
 #include "core.h"
 #include "crash.h"
 #include "record.h"
+#include "push.h"
 #include "record_pool.h"
+#include "share.h"
 
 enum { UNIT = 64, OWNED = 255 /* in the map while recovering: no class */ };
 
@@ -44,6 +46,7 @@ struct busy *busy_take(struct core *core, uint32_t index) {
 
 void busy_give(struct core *core, uint32_t block) {
     struct busy *busy = &core->busy[block];
+    share_forget(core, busy);
     if (busy->send_buffer)
         buffer_give(core, busy->send_buffer, busy->send_class);
     if (busy->receive_buffer)
@@ -67,13 +70,12 @@ void busy_discard(struct core *core, uint32_t index) {
 
 void busy_release(struct core *core, uint32_t index) {
     const struct busy *busy = busy_of(core, index);
-    if (busy && !busy->send_length && !busy->receive_length && !busy->need && !busy->rto_deadline &&
-        !busy->ack_deadline && !busy->persist_deadline)
+    if (busy && !busy->send_length && !busy->receive_length && !busy->shared_list && !busy->need &&
+        !busy->rto_deadline && !busy->ack_deadline && !busy->persist_deadline)
         busy_discard(core, index);
 }
 
-/* Marks the buffer's units in the map; -1 if it can't be one: out of bounds, or somebody else's. */
-static int mark(struct core *core, uint32_t buffer, uint32_t size_class) {
+int buffer_mark(struct core *core, uint32_t buffer, uint32_t size_class) {
     uint8_t *map = core->buffers + core->buffer_bytes;
     if (size_class < BUFFER_CLASS_MIN || size_class > BUFFER_CLASS_MAX)
         return -1;
@@ -88,14 +90,18 @@ static int mark(struct core *core, uint32_t buffer, uint32_t size_class) {
 }
 
 static void mark_block(struct core *core, struct busy *busy) {
-    if (busy->send_buffer && mark(core, busy->send_buffer, busy->send_class)) {
+    if (busy->send_buffer && buffer_mark(core, busy->send_buffer, busy->send_class)) {
         busy->send_buffer = 0;
         busy->send_length = 0;
     }
-    if (busy->receive_buffer && mark(core, busy->receive_buffer, busy->receive_class)) {
+    if (busy->receive_buffer && buffer_mark(core, busy->receive_buffer, busy->receive_class)) {
         busy->receive_buffer = 0;
         busy->receive_length = 0;
     }
+    share_recover(core, busy);
+    if (busy->shared_list && buffer_mark(core, busy->shared_list, busy->shared_class))
+        busy->shared_list = 0;
+    share_uncount(core, busy);
 }
 
 /* Every run of units that nobody owns goes back, cut at the alignment of each class. */
@@ -143,5 +149,9 @@ void buffer_recover(struct core *core) {
     memset(state->buffer_free, 0, sizeof state->buffer_free);
     memset(state->buffer_count, 0, sizeof state->buffer_count);
     recover_blocks(core);
+    push_recover(core);
+    for (uint32_t block = 1; block < state->busy_fresh; block++)
+        if (core->busy[block].owner)
+            share_count(core, &core->busy[block]);
     free_the_rest(core);
 }

@@ -11,6 +11,7 @@
 #include "stream.h"
 #include "table.h"
 #include "timer.h"
+#include "topic.h"
 
 static uint32_t index_of(const struct call *call, const struct record *record) {
     return (uint32_t)(record - call->core->records);
@@ -84,6 +85,14 @@ void call_need(struct call *call, int64_t bytes) {
     struct busy *busy = busy_take(call->core, index_of(call, call->record));
     if (busy)
         busy->need = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+}
+
+int64_t call_subscribe(struct call *call, struct record *record, int64_t topic) {
+    return is_open(record) && topic_subscribe(call->core, index_of(call, record), (uint64_t)topic);
+}
+
+int64_t call_unsubscribe(struct call *call, struct record *record, int64_t topic) {
+    return record && topic_unsubscribe(call->core, index_of(call, record), (uint64_t)topic);
 }
 
 /* Compiled handlers copy into out without asking: once the connection is going, there must be no space in it. */

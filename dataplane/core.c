@@ -9,12 +9,15 @@
 #include <unistd.h>
 #include "../runtime/arena.h"
 #include "buffer.h"
+#include "configure.h"
 #include "hash.h"
 #include "intent.h"
+#include "push.h"
 #include "record.h"
 #include "stats.h"
 #include "table.h"
 #include "timer.h"
+#include "topic.h"
 
 _Static_assert(sizeof(struct core_state) == 384, "six cache lines");
 
@@ -60,12 +63,16 @@ static void point_into(struct core *core, void *base) {
     core->side_state = section(base, SECTION_SIDE_STATE);
     core->actor_state = section(base, SECTION_ACTORS);
     core->frames = section(base, SECTION_FRAMES);
+    core->configuration = section(base, SECTION_CONFIG);
+    core->push = section(base, SECTION_PUSH);
+    core->subscriptions = (uint32_t)header->config.subscriptions;
     core->capacity = (uint32_t)header->config.connections;
     core->buckets = (uint32_t)table_buckets(header->config.connections);
     core->busy_blocks = (uint32_t)header->config.busy_blocks;
     core->buffer_bytes = header->config.buffer_bytes / 64 * 64;
     core->timer_chunks = timer_chunks(header->config.connections);
     core->time_wait_entries = (uint32_t)header->config.time_wait;
+    topic_attach(core, (uint8_t *)core->push + PUSH_STATE_BYTES);
 }
 
 /* calloc hands out pages that exist only once written. */
@@ -152,7 +159,12 @@ struct actor *core_listen(struct core *core, uint16_t port, int descriptor) {
     if (!actor)
         return NULL;
     memset(actor, 0, sizeof *actor);
-    core->listeners[core->listener_count++] = (struct listener){port, 1, descriptor, actor};
+    core->listeners[core->listener_count++] = (struct listener){
+        .port = port,
+        .open = 1,
+        .descriptor = descriptor,
+        .actor = actor,
+    };
     return actor;
 }
 

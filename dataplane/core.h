@@ -68,6 +68,9 @@ struct core_config {
     uint32_t mtu;           /* bytes of IP packet */
 };
 
+struct configuration;
+struct push_state;
+struct subscription;
 struct ring;
 struct nic;
 struct transport;
@@ -82,6 +85,7 @@ struct parked_reply {
 struct listener {       /* one [[group.NAME.listen]] on this core */
     uint16_t port;      /* network byte order */
     uint16_t open;      /* 0 once draining */
+    uint32_t config_at; /* where its actor's config lies in a configuration */
     int32_t descriptor; /* kernel transport: the listening socket, else -1 */
     struct actor *actor;
 };
@@ -110,6 +114,13 @@ struct core {
     uint8_t *side_state;
     uint8_t *actor_state;
     uint8_t *frames;
+    struct configuration *configuration; /* configure.h */
+    uint32_t configured;                 /* the version of it that the actors have */
+    struct push_state *push;             /* push.h */
+    uint32_t push_short_since;           /* tick since when pushes find no memory, 0 = they do */
+    uint32_t subscriptions;              /* how many there may be (topic.h) */
+    struct subscription *subscribed;
+    uint32_t *topic_leaders, *topics_of;
     const struct transport *transport;
     void *transport_private;          /* kernel.c, tcp.c, bench.c: their own */
     struct nic *nic;                  /* frame transports */

@@ -26,6 +26,7 @@ void intent_recover(struct core *core) {
         break;
     case INTENT_SEND:
     case INTENT_RECEIVE:
+    case INTENT_SHARED:
         stream_apply(core);
         break;
     default:

@@ -16,6 +16,7 @@ enum intent_kind {
     INTENT_DELETE,  /* the same, after leaving the index */
     INTENT_SEND,    /* busy block: another send buffer, holding the same bytes */
     INTENT_RECEIVE, /* busy block: another receive buffer, holding the same bytes */
+    INTENT_SHARED,  /* busy block: another list of shared bytes, holding the same entries */
 };
 
 /* INTENT_TAKE to INTENT_DELETE: what will stand where. */
@@ -31,7 +32,7 @@ struct intent_record {
     uint16_t slot, tag;
 };
 
-/* INTENT_SEND, INTENT_RECEIVE. */
+/* INTENT_SEND to INTENT_SHARED. */
 struct intent_stream {
     uint32_t kind, block;
     uint32_t buffer, size_class, start, length;

@@ -1,11 +1,13 @@
 /* A core's turn and its loop. Runs on the owning core; knows every other file's door and no file's inside. */
 #include <errno.h>
 
+#include "configure.h"
 #include "count.h"
 #include "lists.h"
 #include "loop.h"
 #include "mail.h"
 #include "measure.h"
+#include "push.h"
 #include "relay.h"
 #include "relief.h"
 #include "timer.h"
@@ -43,7 +45,9 @@ uint32_t loop_turn(struct core *core) {
     uint32_t work = actor_again(core);
     work += core->transport->poll(core);
     work += timer_poll(core, TIMER_BUDGET);
+    configure_turn(core);
     work += mail_poll(core);
+    work += push_turn(core);
     actor_tick(core);
     relief_turn(core);
     relay_turn(core);
@@ -68,6 +72,7 @@ int loop_start(struct core *core, int restarted) {
         lists_rebuild(core);
         relay_adopt(core);
     }
+    configure_turn(core);
     actor_start(core, restarted);
     __atomic_store_n(&core->state->run, CORE_RUNNING, __ATOMIC_RELEASE);
     return 0;

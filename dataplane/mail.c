@@ -6,6 +6,7 @@
 #include "count.h"
 #include "handover.h"
 #include "mail.h"
+#include "push.h"
 #include "relay.h"
 
 enum { MAIL_BUDGET = 32, EVERY_LISTENER = 255 }; /* messages a peer a turn */
@@ -55,13 +56,18 @@ static uint32_t drain(struct core *core, uint32_t peer) {
     if (core->parked[peer].waiting)
         reply_send(core, peer);
     while (taken < MAIL_BUDGET && !core->parked[peer].waiting && ring_get(core->from[peer], &message, payload) == 1) {
+        if (peer == CORE_CONTROL && message.kind == MESSAGE_EVENT && message.type == EVENT_PUSH &&
+            !push_receive(core, payload, message.length)) {
+            ring_adopt_consumer(core->from[peer]); /* as if it had not been got */
+            break;
+        }
         ring_advance(core->from[peer]);
         taken++;
         if (message.kind == MESSAGE_EVENT && message.type == EVENT_FRAME)
             handover_receive(core, payload, message.length, message.target);
         else if (message.kind == MESSAGE_EVENT && message.type == EVENT_STREAM)
             stream(core, peer, &message, payload);
-        else
+        else if (message.kind != MESSAGE_EVENT || message.type != EVENT_PUSH)
             dispatch(core, peer, &message, payload);
     }
     if (taken)

@@ -90,15 +90,20 @@ enum recovery { RECOVERY_NONE, RECOVERY_FAST /* RFC 6582 */, RECOVERY_LOSS /* af
 struct busy {
     /* Line 0: the two byte streams, used by every transport (stream.c). Buffers are offsets into the buffer section in
      * 64 B units. */
-    uint32_t send_buffer, receive_buffer;   /* 0 = none */
-    uint32_t send_start, send_length;       /* ring inside the send buffer: first unacknowledged byte, bytes queued */
+    uint32_t send_buffer, receive_buffer; /* 0 = none */
+    uint32_t send_start, send_length;     /* ring inside the send buffer: place of the first unacknowledged byte, modulo
+                                             its size; own bytes queued */
     uint32_t receive_start, receive_length; /* kept bytes: contiguous from receive_start */
     uint32_t need;                          /* connection.need(n): on_data is not called before n bytes are kept */
     uint8_t send_class, receive_class;      /* log2 of the buffers' sizes */
-    uint8_t line0_spare[2];
-    uint32_t next;  /* free list */
-    uint32_t owner; /* record index: adoption finds leaked blocks with it */
-    uint8_t line0_rest[24];
+    uint8_t shared_class;                   /* log2 of the list's size */
+    uint8_t line0_spare;
+    uint32_t next;        /* free list */
+    uint32_t owner;       /* record index: adoption finds leaked blocks with it */
+    uint32_t shared_list; /* buffer of struct share_entry, a ring: bytes sent by many (share.h); 0 = none */
+    uint16_t shared_first, shared_count; /* of its entries; count > 0 */
+    uint32_t shared_done;                /* shared bytes acknowledged, modulo 2^32 */
+    uint8_t line0_rest[12];
     /* Line 1: TCP's own. */
     uint32_t rto_deadline, ack_deadline, persist_deadline; /* ticks, 0 = none */
     uint32_t rto;                                          /* milliseconds, backed off */

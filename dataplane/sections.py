@@ -23,6 +23,8 @@ class ArenaConfig:
     core_id: int
     layout_hash: int
     page_size: int
+    subscriptions: int = 0
+    config_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

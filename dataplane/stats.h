@@ -78,6 +78,14 @@ enum counter {
     COUNTER_NO_BUFFER,
     COUNTER_BUFFER_EVICTED, /* reset because buffers had run out for a second */
     COUNTER_TIMERS_FIRED,
+    /* Pushes of the control plane: one for each receiver. */
+    COUNTER_PUSHED,
+    COUNTER_PUSH_SLOW,    /* dropped for a receiver that had too much queued */
+    COUNTER_PUSH_RESET,   /* the receiver was reset for that */
+    COUNTER_PUSH_STALE,   /* the handle's connection was gone */
+    COUNTER_PUSH_NO_ROOM, /* dropped for a receiver, or altogether: no memory for a second */
+    COUNTER_SUBSCRIPTIONS_FULL,
+    COUNTER_CONFIGURED, /* changes of the configs taken over */
     /* Messages. */
     COUNTER_TOLD,
     COUNTER_MAILBOX_FULL,

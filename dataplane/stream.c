@@ -9,6 +9,8 @@
 #include "core.h"
 #include "intent.h"
 #include "record.h"
+#include "share.h"
+#include "stream_own.h"
 
 _Static_assert(offsetof(struct busy, send_start) % 8 == 0, "start and length are stored at once");
 _Static_assert(offsetof(struct busy, receive_start) % 8 == 0, "start and length are stored at once");
@@ -34,12 +36,12 @@ static uint8_t *send_bytes(struct core *core, const struct busy *busy) {
     return buffer_bytes_at(core, busy->send_buffer);
 }
 
-static void ring_store(struct core *core, const struct busy *busy, const uint8_t *data, uint32_t length) {
-    uint32_t size = 1u << busy->send_class;
-    uint32_t at = (busy->send_start + busy->send_length) & (size - 1);
+/* send_start counts on for the block's life, modulo 2^32: shared bytes have their place by it. */
+static void ring_store(uint8_t *ring, uint32_t size, uint32_t at, const uint8_t *data, uint32_t length) {
+    at &= size - 1;
     uint32_t first = length < size - at ? length : size - at;
-    memcpy(send_bytes(core, busy) + at, data, first);
-    memcpy(send_bytes(core, busy), data + first, length - first);
+    memcpy(ring + at, data, first);
+    memcpy(ring, data + first, length - first);
 }
 
 void stream_apply(struct core *core) {
@@ -50,7 +52,14 @@ void stream_apply(struct core *core) {
         CRASH_POINT(stream_classed);
         busy->send_buffer = intent->buffer;
         CRASH_POINT(stream_moved);
-        store_span(&busy->send_start, 0, intent->length);
+        store_span(&busy->send_start, intent->start, intent->length);
+    } else if (intent->kind == INTENT_SHARED) {
+        busy->shared_class = (uint8_t)intent->size_class;
+        CRASH_POINT(stream_classed);
+        busy->shared_list = intent->buffer;
+        CRASH_POINT(stream_moved);
+        busy->shared_first = (uint16_t)intent->start;
+        busy->shared_count = (uint16_t)intent->length;
     } else {
         busy->receive_class = (uint8_t)intent->size_class;
         CRASH_POINT(stream_classed);
@@ -61,11 +70,12 @@ void stream_apply(struct core *core) {
 }
 
 static void move_to(struct core *core, uint32_t kind, uint32_t block, uint32_t buffer, uint32_t size_class,
-                    uint32_t length) {
+                    uint32_t start, uint32_t length) {
     struct intent_stream *intent = (void *)&core->state->intent;
     intent->block = block;
     intent->buffer = buffer;
     intent->size_class = size_class;
+    intent->start = start;
     intent->length = length;
     intent_write(core, kind);
     stream_apply(core);
@@ -74,7 +84,7 @@ static void move_to(struct core *core, uint32_t kind, uint32_t block, uint32_t b
 
 static int send_larger(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
     struct busy *busy = busy_of(core, index);
-    uint32_t queued = busy->send_length;
+    uint32_t queued = busy->send_length, start = busy->send_start;
     uint32_t size_class = class_for(queued + length);
     uint32_t buffer = buffer_take(core, size_class);
     if (!buffer)
@@ -85,12 +95,12 @@ static int send_larger(struct core *core, uint32_t index, const uint8_t *data, u
     uint32_t old_class = busy->send_class;
     for (uint32_t copied = 0; copied < queued;) {
         uint32_t part;
-        const uint8_t *from = stream_peek(core, index, copied, &part);
-        memcpy(to + copied, from, part);
+        const uint8_t *from = own_peek(core, busy, copied, &part);
+        ring_store(to, 1u << size_class, start + copied, from, part);
         copied += part;
     }
-    memcpy(to + queued, data, length);
-    move_to(core, INTENT_SEND, core->records[index].busy, buffer, size_class, queued + length);
+    ring_store(to, 1u << size_class, start + queued, data, length);
+    move_to(core, INTENT_SEND, core->records[index].busy, buffer, size_class, start, queued + length);
     if (old)
         buffer_give(core, old, old_class);
     return 0;
@@ -103,7 +113,8 @@ int stream_send(struct core *core, uint32_t index, const uint8_t *data, uint32_t
     if (!busy)
         return -ENOBUFS;
     if (busy->send_buffer && length <= (1u << busy->send_class) - busy->send_length) {
-        ring_store(core, busy, data, length);
+        uint32_t end = busy->send_start + busy->send_length;
+        ring_store(send_bytes(core, busy), 1u << busy->send_class, end, data, length);
         store_length(&busy->send_length, busy->send_length + length);
         return 0;
     }
@@ -115,13 +126,20 @@ int stream_send(struct core *core, uint32_t index, const uint8_t *data, uint32_t
 
 uint32_t stream_queued(struct core *core, uint32_t index) {
     const struct busy *busy = busy_of(core, index);
-    return busy ? busy->send_length : 0;
+    return busy ? busy->send_length + share_left(core, busy) : 0;
 }
 
 const uint8_t *stream_peek(struct core *core, uint32_t index, uint32_t offset, uint32_t *length) {
     const struct busy *busy = busy_of(core, index);
     *length = 0;
-    if (!busy || offset >= busy->send_length)
+    if (!busy)
+        return NULL;
+    return busy->shared_list ? share_peek(core, busy, offset, length) : own_peek(core, busy, offset, length);
+}
+
+const uint8_t *own_peek(struct core *core, const struct busy *busy, uint32_t offset, uint32_t *length) {
+    *length = 0;
+    if (offset >= busy->send_length)
         return NULL;
     uint32_t size = 1u << busy->send_class;
     uint32_t at = (busy->send_start + offset) & (size - 1);
@@ -132,7 +150,7 @@ const uint8_t *stream_peek(struct core *core, uint32_t index, uint32_t offset, u
 
 static void drop_send(struct core *core, struct busy *busy) {
     uint32_t buffer = busy->send_buffer;
-    store_span(&busy->send_start, 0, 0);
+    store_span(&busy->send_start, busy->send_start + busy->send_length, 0);
     CRASH_POINT(stream_emptied);
     busy->send_buffer = 0;
     CRASH_POINT(stream_left);
@@ -154,11 +172,17 @@ void stream_acknowledge(struct core *core, uint32_t index, uint32_t length) {
     struct busy *busy = busy_of(core, index);
     if (!busy)
         return;
+    if (busy->shared_list)
+        share_acknowledge(core, busy, length);
+    else
+        own_acknowledge(core, busy, length);
+}
+
+void own_acknowledge(struct core *core, struct busy *busy, uint32_t length) {
     if (length >= busy->send_length)
         drop_send(core, busy);
     else
-        store_span(&busy->send_start, (busy->send_start + length) & ((1u << busy->send_class) - 1),
-                   busy->send_length - length);
+        store_span(&busy->send_start, busy->send_start + length, busy->send_length - length);
 }
 
 uint32_t stream_room(struct core *core, uint32_t index) {
@@ -193,7 +217,7 @@ static int keep_larger(struct core *core, uint32_t index, const uint8_t *data, u
     if (kept)
         memcpy(to, buffer_bytes_at(core, old) + busy->receive_start, kept);
     memcpy(to + kept, data, length);
-    move_to(core, INTENT_RECEIVE, core->records[index].busy, buffer, size_class, total);
+    move_to(core, INTENT_RECEIVE, core->records[index].busy, buffer, size_class, 0, total);
     if (old)
         buffer_give(core, old, old_class);
     return 0;
@@ -263,6 +287,7 @@ void stream_drop(struct core *core, uint32_t index) {
     struct busy *busy = busy_of(core, index);
     if (!busy)
         return;
+    share_forget(core, busy);
     drop_send(core, busy);
     drop_receive(core, busy);
     busy->need = 0;

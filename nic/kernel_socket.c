@@ -93,21 +93,29 @@ uint32_t socket_read(struct core *core, uint32_t index) {
     return 1;
 }
 
-/* Everything queued in one system call, both pieces if the ring wraps. 1 once nothing is left. */
+/* As much of what is queued as has room in the list: how many bytes. */
+static uint32_t gather(struct core *core, uint32_t index, uint32_t queued, struct msghdr *message) {
+    uint32_t at = 0, piece;
+    for (message->msg_iovlen = 0; at < queued && message->msg_iovlen < KERNEL_PIECES; at += piece) {
+        struct iovec *next = &message->msg_iov[message->msg_iovlen++];
+        next->iov_base = (void *)stream_peek(core, index, at, &piece);
+        next->iov_len = piece;
+    }
+    return at;
+}
+
+/* What is queued in one system call, unless it lies in very many pieces. 1 once nothing is left. */
 static int write_queued(struct core *core, uint32_t index) {
-    uint32_t queued = stream_queued(core, index), first = 0, second = 0;
+    uint32_t queued = stream_queued(core, index);
     struct socket *socket = &kernel_of(core)->sockets[index];
     if (!queued || socket->blocked)
         return !queued;
-    struct iovec pieces[2];
-    pieces[0].iov_base = (void *)stream_peek(core, index, 0, &first);
-    pieces[0].iov_len = first;
-    if (first < queued)
-        pieces[1].iov_base = (void *)stream_peek(core, index, first, &second);
-    pieces[1].iov_len = second;
-    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
-    ssize_t sent = second ? sendmsg(socket->descriptor, &message, MSG_NOSIGNAL)
-                          : send(socket->descriptor, pieces[0].iov_base, first, MSG_NOSIGNAL);
+    struct iovec pieces[KERNEL_PIECES];
+    struct msghdr message = {.msg_iov = pieces};
+    uint32_t offered = gather(core, index, queued, &message);
+    ssize_t sent = message.msg_iovlen > 1
+                       ? sendmsg(socket->descriptor, &message, MSG_NOSIGNAL)
+                       : send(socket->descriptor, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) {
         socket_fail(core, index, errno);
         return 0;
@@ -119,6 +127,8 @@ static int write_queued(struct core *core, uint32_t index) {
         count(core, COUNTER_TX_BYTES, (uint64_t)sent);
         core->records[index].last_activity = core->tick;
         actor_resume(core, index);
+        if (sent == (ssize_t)offered && stream_queued(core, index))
+            actor_pend(core, index); /* Linux has room: it will not tell of any */
     }
     return sent == (ssize_t)queued && !stream_queued(core, index);
 }

@@ -10,6 +10,7 @@ enum {
     KERNEL_READY = 32,       /* sockets known to be readable, read a turn */
     KERNEL_READ = 65536,     /* bytes a connection may hand in a turn */
     KERNEL_ACCEPTS = 32,     /* a listener a turn */
+    KERNEL_PIECES = 16,      /* of what a connection sends, handed to Linux at once */
     KERNEL_LINGER = 5000,    /* milliseconds that the peer has to agree to our FIN */
     KERNEL_UNREAD = 60000,   /* milliseconds that it has to read what was sent before the actor closed */
     KERNEL_ACCEPT_WAIT = 50, /* milliseconds until accept is tried again after it ran out of something */

@@ -7,14 +7,17 @@
 #include <string.h>
 #include <sys/random.h>
 #include "../dataplane/buffer.h"
+#include "../dataplane/configure.h"
 #include "../dataplane/core.h"
 #include "../dataplane/histogram.h"
 #include "../dataplane/neighbour.h"
+#include "../dataplane/push.h"
 #include "../dataplane/record.h"
 #include "../dataplane/stats.h"
 #include "../dataplane/table.h"
 #include "../dataplane/time_wait.h"
 #include "../dataplane/timer.h"
+#include "../dataplane/topic.h"
 
 enum { LINE = 64 };
 
@@ -33,6 +36,8 @@ static int limits_hold(const struct arena_config *config) {
     if (config->core_id >= 1u << CORE_HANDLE_BITS || page < ARENA_HEADER_BYTES || page & (page - 1))
         return 0;
     if (config->buffer_bytes > (uint64_t)UINT32_MAX * LINE || config->time_wait >= most)
+        return 0;
+    if (config->subscriptions > most << 4 || config->config_bytes > most)
         return 0;
     return config->side_state_bytes < 1u << 20 && config->actor_bytes < huge && config->frame_bytes < huge &&
            page <= 1ull << 30;
@@ -53,6 +58,8 @@ static void section_bytes(const struct arena_config *config, uint64_t *bytes) {
     bytes[SECTION_SIDE_STATE] = config->side_state_bytes ? records * config->side_state_bytes : 0;
     bytes[SECTION_ACTORS] = config->actor_bytes;
     bytes[SECTION_FRAMES] = config->frame_bytes;
+    bytes[SECTION_PUSH] = PUSH_STATE_BYTES + topic_bytes(config->connections, config->subscriptions);
+    bytes[SECTION_CONFIG] = sizeof(struct configuration) + 2 * config->config_bytes;
 }
 
 int arena_plan(const struct arena_config *config, struct arena_header *header) {
@@ -87,6 +94,8 @@ int arena_format(void *base, const struct arena_header *plan) {
         return -EINVAL;
     if (getrandom(state->key, sizeof state->key, 0) != sizeof state->key)
         return -EAGAIN;
+    struct configuration *configuration = (void *)((uint8_t *)base + plan->sections[SECTION_CONFIG].offset);
+    configuration->bytes = (uint32_t)plan->config.config_bytes;
     state->record_fresh = 1;
     state->busy_fresh = 1;
     state->chunk_fresh = 1;

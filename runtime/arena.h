@@ -20,6 +20,8 @@ enum arena_section {
     SECTION_SIDE_STATE, /* application state beyond RECORD_STATE_BYTES */
     SECTION_ACTORS,     /* self.core of each actor */
     SECTION_FRAMES,     /* UMEM of a frame driver */
+    SECTION_PUSH,       /* push.h: struct push_state, then topic.h: subscriptions */
+    SECTION_CONFIG,     /* configure.h: struct configuration, then two images */
     SECTION_COUNT,
 };
 
@@ -32,6 +34,8 @@ struct arena_config {
     uint64_t actor_bytes;      /* all actors' core state, each aligned to 64 */
     uint64_t frame_bytes;
     uint64_t core_id;
+    uint64_t subscriptions;
+    uint64_t config_bytes; /* all actors' configs, each aligned to 8 */
     uint64_t layout_hash;
     uint64_t page_size; /* bytes; sections start on 64 B, the whole is a multiple of this */
 };

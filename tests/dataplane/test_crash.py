@@ -4,111 +4,31 @@ The data plane is compiled with crash points. A child runs random operations on 
 point, at its second, and so on; this process adopts what it left and holds it against a model of what had been done.
 """
 
-import ctypes
 import mmap
 import os
 import random
-import re
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from bare import Bare, check_index, check_pools, flow
+from crashing import PUSHES, SANITIZED, SOURCES, Crashing, Log, build, crash_points
 from splitplane.dataplane.native import ffi, lib
 
-ROOT = Path(__file__).parent.parent.parent
-SOURCES = (
-    "runtime/arena.c",
-    *(
-        f"dataplane/{name}.c"
-        for name in (
-            [
-                "buffer",
-                "busy",
-                "core",
-                "crash",
-                "hash",
-                "intent",
-                "neighbour",
-                "record",
-                "stats",
-                "stream",
-                "table",
-                "time_wait",
-                "timer",
-            ]
-        )
-    ),
-    "tests/c/crash_actor.c",
-)
 SIZES = {"connections": 26, "busy_blocks": 6, "buffer_bytes": 1 << 15}
 # Two of three buckets' worth of hashes in one place: keys are displaced far.
 HASHES = (0, 1, 2, 0xFFFFFFFF)
-LOG = 1 << 16
 OPERATIONS = 40
 # Forking a process with a sanitizer's shadow memory is slow: there the functions are sanitized too, and a kill comes
 # at every so many points only.
-SANITIZED = bool(os.environ.get("SPLITPLANE_SANITIZED"))
 STEP = 11 if SANITIZED else 1
 SEEDS = range(6)
 
 
-class Crashing:
-    """The functions of the module built with crash points, by name, as `lib` has them."""
-
-    def __init__(self, library: Path) -> None:
-        self._library = ctypes.CDLL(str(library))
-
-    def __getattr__(self, name: str) -> Any:
-        kind = ffi.typeof(ffi.addressof(lib, name))
-        found = ffi.cast(kind, ctypes.cast(self._library[name], ctypes.c_void_p).value)
-        setattr(self, name, found)
-        return found
-
-    def point(self, name: str, address: int) -> None:
-        """Sets an exported pointer."""
-        ctypes.c_void_p.in_dll(self._library, name).value = address
-
-    def attach(self, core: Any) -> None:
-        self._library.attach(ctypes.c_void_p(int(ffi.cast("uintptr_t", core))))
-
-
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Crashing:
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    assert compiler, "a C compiler is needed: apt-get install gcc"
-    library = tmp_path_factory.mktemp("crash") / "crashing.so"
-    command = [compiler, "-std=gnu11", "-O2", "-fno-strict-aliasing", "-DCRASH_POINTS"]
-    command += ["-fsanitize=address,undefined"] if SANITIZED else []
-    sources = [str(ROOT / source) for source in SOURCES]
-    subprocess.run([*command, "-fPIC", "-shared", *sources, "-o", str(library)], check=True)
-    return Crashing(library)
-
-
-class Log:
-    """What the child tells: operations begun and done, their results, timers fired; and the crash it is to die of."""
-
-    def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, LOG)
-        self.words = ffi.cast("uint64_t *", ffi.from_buffer(self.memory))
-        self.address = int(ffi.cast("uintptr_t", self.words))
-
-    def reset(self, at: int) -> None:
-        self.memory[:] = bytes(LOG)
-        self.words[1] = at
-
-    reached = property(lambda self: int(self.words[0]))
-    name = property(lambda self: ffi.string(ffi.cast("char *", self.words + 2)).decode())
-    begun = property(lambda self: int(self.words[16]))
-    done = property(lambda self: int(self.words[17]))
-
-    def fired(self) -> list[tuple[int, int]]:
-        words = ffi.cast("uint32_t *", self.words + 256)
-        return [(words[2 + 2 * i], words[3 + 2 * i]) for i in range(self.words[256])]
+    return build(tmp_path_factory.mktemp("crash"))
 
 
 Operation = tuple[str, int, int]
@@ -469,7 +389,8 @@ def test_no_point_was_left_out() -> None:
     points = {
         name
         for source in (*SOURCES, "dataplane/intent.h")
-        for name in re.findall(r"CRASH_POINT\((\w+)\);", (ROOT / source).read_text())
+        if source not in PUSHES
+        for name in crash_points(source)
     }
     assert len(points) > 20
     assert len(points - killed) <= (len(points) // 2 if SANITIZED else 0), points - killed

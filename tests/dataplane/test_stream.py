@@ -4,7 +4,7 @@ from bare import Bare, check_pools
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from splitplane.dataplane.native import lib
+from splitplane.dataplane.native import ffi, lib
 
 RECORDS = 3
 records = st.integers(1, RECORDS)
@@ -55,6 +55,21 @@ class StreamMachine(RuleBasedStateMachine):
         """Acknowledged bytes are gone from the front."""
         lib.stream_acknowledge(self.bare.core, index, length)
         self.sending[index] = self.sending[index][length:]
+
+    @rule(length=st.integers(1, 5000), to=st.sets(records))
+    def share(self, length: int, to: set[int]) -> None:
+        """One copy goes behind what each of several connections has queued; whoever has no memory for it goes without."""
+        data = text(self.written, length)
+        share = lib.share_make(self.bare.core, length)
+        if not share:
+            return
+        ffi.memmove(lib.share_bytes(self.bare.core, share), data, length)
+        for index in to:
+            if lib.share_append(self.bare.core, index, share) == 0:
+                self.sending[index] += data
+                assert lib.share_has(self.bare.core, index, share)
+        lib.share_drop(self.bare.core, share)
+        self.written += length
 
     @rule(index=records, length=lengths)
     def keep(self, index: int, length: int) -> None:

@@ -44,8 +44,8 @@ class Bare:
     def adopted(self) -> "Bare":
         """This memory under a new core, as after a crash."""
         header = ffi.cast("struct arena_header *", self._base)
-        sizes = {name: int(getattr(header.config, name)) for name in ("connections", "busy_blocks")}
-        sizes["buffer_bytes"] = int(header.config.buffer_bytes)
+        names = ("connections", "busy_blocks", "buffer_bytes", "subscriptions")
+        sizes = {name: int(getattr(header.config, name)) for name in names}
         number = int(header.core_id)
         self.close()
         return Bare(self.memory, adopt=True, number=number, functions=self.lib, **sizes)
@@ -163,12 +163,44 @@ def check_buffers(bare: Bare, live: set[int]) -> None:
             ):
                 if buffer:
                     spans.append((buffer, 1 << (kind - lib.BUFFER_CLASS_MIN)))
+    spans += shared_spans(bare, live)
     at = 1
     for start, length in sorted(spans):
         assert start == at, "a buffer is lost or has two owners"
         assert start % length == 0
         at += length
     assert at * 64 == bare.state.buffer_fresh
+
+
+def shared_spans(bare: Bare, live: set[int]) -> list[tuple[int, int]]:
+    """Lists of shared bytes, and what they and the pushes under way share, each once; references are as counted here."""
+    spans, references = [], dict.fromkeys(pushed(bare), 1)
+    for index in live:
+        busy = bare.core.busy[bare.core.records[index].busy]
+        if not bare.core.records[index].busy or not busy.shared_list:
+            continue
+        spans.append((busy.shared_list, 1 << (busy.shared_class - lib.BUFFER_CLASS_MIN)))
+        size = (1 << busy.shared_class) // 16
+        entries = ffi.cast("struct share_entry *", bare.core.buffers + busy.shared_list * 64)
+        assert busy.shared_count > 0
+        for number in range(busy.shared_count):
+            share = entries[(busy.shared_first + number) % size].share
+            references[share] = references.get(share, 0) + 1
+    for share, count in references.items():
+        head = ffi.cast("struct share *", bare.core.buffers + share * 64)
+        assert head.references == count, "a share's references are wrong"
+        spans.append((share, 1 << (head.size_class - lib.BUFFER_CLASS_MIN)))
+    return spans
+
+
+def pushed(bare: Bare) -> list[int]:
+    """The shares that pushes under way hold."""
+    push = bare.core.push
+    jobs = [
+        push.jobs[(push.job_first + number) % lib.PUSH_JOBS].share
+        for number in range(push.job_count)
+    ]
+    return [*jobs, push.part_share] if push.part_share else jobs
 
 
 def check_index(bare: Bare, live: Iterable[int]) -> None:
