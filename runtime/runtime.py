@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..controlplane.peer import GroupPeer
     from ..controlplane.server import Connected, Dialer, Server
     from ..controlplane.service import Service
-    from .attached import Attached, Rows
     from ..controlplane.streams import Factory
+    from .attached import Attached, Rows
     from .controller import Controller, Event
     from .holdings import Holdings
     from .layout import Layout

@@ -4,6 +4,7 @@ As in test_crash.py, a child works on shared memory and is killed at its first c
 the ring's rule holds too: a part of a push that was not taken comes again.
 """
 
+import itertools
 import mmap
 import os
 import random
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from bare import Bare, check_pools
 from crashing import PUSHES, SANITIZED, Crashing, Log, build, crash_points
-from splitplane.dataplane.native import ffi, lib
+from splitplane.dataplane.native import lib
 
 SIZES = {"connections": 8, "busy_blocks": 8, "buffer_bytes": 1 << 18, "subscriptions": 12}
 QUEUE = 12_000
@@ -60,7 +61,7 @@ class Push:
         self.parts = [
             struct.pack("=QIIII", self.to, sequence, len(self.data), start, self.kind)
             + self.data[start:stop]
-            for start, stop in zip(cuts, cuts[1:], strict=False)
+            for start, stop in itertools.pairwise(cuts)
         ]
 
 
