@@ -1,11 +1,13 @@
-/* Driver `memory`: a virtual wire between two cores, in a memfd both map. Each direction is a ring of 2 KiB frame
+/* Driver `memory`: a virtual wire between two cores, in a memfd both map. Each direction is a ring of frame
  * slots with one producer and one consumer; frames are built and read in place; no system call but in idle.
  * What must survive a killed worker stands in the memfd; a slot is never lost, whoever dies where. */
 #pragma once
 
 #include <stdint.h>
 
-enum { MEMORY_SLOT = 2048, MEMORY_FRAME_OFFSET = 18, MEMORY_FRAME = 2030, MEMORY_ABI = 1 };
+/* A slot is a frame's length in 2 bytes and the frame: a small one takes as few cache lines as can be. An odd number of
+ * lines, so that the slots don't share a few sets of the caches. */
+enum { MEMORY_SLOT = 2112, MEMORY_FRAME_OFFSET = 2, MEMORY_FRAME = 2110, MEMORY_ABI = 2 };
 
 struct memory_direction { /* side s sends in direction s */
     uint32_t head;        /* frames published by the producer */

@@ -7,11 +7,11 @@ from typing import Any, Self
 from ..dataplane.native import check, ffi, lib
 
 SLOTS = 1024
-"""Frames a direction, unless told otherwise: 4 MiB a wire."""
+"""Frames a direction, unless told otherwise: 4.1 MiB a wire."""
 
 
 def create(slots: int = SLOTS) -> int:
-    """A new wire with `slots` frames of 2 KiB in each direction (a power of two); returns its memfd.
+    """A new wire with `slots` frames in each direction (a power of two); returns its memfd.
 
     Inherit or dup the descriptor to whoever opens an end; it lives as long as somebody holds it.
     Raises OSError (EINVAL) if `slots` is no power of two.
@@ -55,7 +55,7 @@ class Wire:
         check(self.nic.driver.adopt(self.nic), "a memory wire")
 
     def send(self, frame: bytes) -> bool:
-        """Puts one frame on the wire; False if the wire is full. Raises ValueError over 2030 bytes."""
+        """Puts one frame on the wire; False if the wire is full. Raises ValueError over 2110 bytes."""
         if len(frame) > lib.MEMORY_FRAME:
             raise ValueError(
                 f"frame of {len(frame)} bytes: a wire carries at most {lib.MEMORY_FRAME}"
