@@ -23,6 +23,7 @@ from splitplane.runtime import controller
 from splitplane.runtime.controller import Event
 from splitplane.runtime.runtime import Runtime
 
+C_FOLDERS = ("runtime", "dataplane", "nic", "loadgen", "controlplane")
 ROOT = Path(__file__).parent.parent.parent
 CRASH = struct.Struct("<QQ64s48s")  # struct crash of dataplane/crash.c
 WITNESSES = 6
@@ -43,12 +44,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     glue = folder / "_native.c"
     script = ROOT / "dataplane" / "native_source.py"
     subprocess.run([sys.executable, str(script), str(glue), str(ROOT), *headers], check=True)
-    sources = [
-        path
-        for part in ("runtime", "dataplane", "nic", "controlplane")
-        for path in ROOT.glob(f"{part}/*.c")
-    ]
-    include = [ROOT, *(ROOT / part for part in ("runtime", "dataplane", "nic", "controlplane"))]
+    sources = [path for part in C_FOLDERS for path in ROOT.glob(f"{part}/*.c")]
+    include = [ROOT, *(ROOT / part for part in C_FOLDERS)]
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     assert compiler, "a C compiler is needed: apt-get install gcc"
     subprocess.run(
