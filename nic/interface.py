@@ -4,12 +4,15 @@ ethtool and /proc, in the network namespace of whoever asks; changes nothing.
 
 import os
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 _UP, _LOWER_UP = 0x1, 0x10000
 _ETHERNET = 1
 _UNICAST = 1
@@ -58,16 +61,20 @@ class Interface:
     """Whether any route leads out of it."""
 
 
+def apart(ask: Callable[[Asked], Answer], asked: Asked) -> Answer:
+    """What `ask` answers in a thread of its own: pyroute2 wants an event loop for itself."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(ask, asked).result()
+
+
 def read_interface(name: str) -> Interface:
     """The interface called `name`. Raises LookupError if there is none here."""
-    with ThreadPoolExecutor(1) as thread:  # pyroute2 wants an event loop of its own
-        return thread.submit(_read, name).result()
+    return apart(_read, name)
 
 
 def owner_of(address: str) -> str:
     """The interface at which Linux has this IPv4 address; empty if it has not."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_owner, address).result()
+    return apart(_owner, address)
 
 
 def namespace_of(name: str) -> int:

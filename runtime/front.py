@@ -20,7 +20,7 @@ from ..nic.afxdp import (
     section_bytes,
     sends,
 )
-from ..nic.interface import Interface, read_interface
+from ..nic.interface import Interface, apart, read_interface
 from ..nic.netdev import napis
 from .arena import Arena
 from .boot import BootFront
@@ -152,7 +152,7 @@ class Front:
         except OSError as error:
             raise self._denied(error) from None
         if self._nic.busy_poll_microseconds and (
-            not self.steering.native or napis(self.interface.index) == 0
+            not self.steering.native or apart(napis, self.interface.index) == 0
         ):
             text = "busy_poll_microseconds is set, and its driver has no NAPI to poll"
             raise self._problem(text, "busy_poll_microseconds = 0")

@@ -16,7 +16,7 @@ from wires import ip
 TAP = "splittap"
 
 
-def toml(driver: str = "tap", name: str = TAP) -> str:
+def toml(driver: str = "tap", name: str = TAP, cpus: str = "") -> str:
     """An echo on an address of its own."""
     return f"""
 name = "tested"
@@ -27,7 +27,7 @@ driver = "{driver}"
 interface = "{name}"
 address = "10.9.0.1/24"
 [group.web]
-cpus = [{free_cpus()[0]}]
+cpus = [{cpus or free_cpus()[0]}]
 nic = "front"
 connections = 1000
 [[group.web.listen]]
@@ -71,6 +71,29 @@ def test_linux_is_the_client(tmp_path: Path) -> None:
             assert echoed(stream, data) == data
         assert running.end() == 0
     assert TAP not in ip("link", "show")
+
+
+def test_two_queues_on_two_cores(tmp_path: Path) -> None:
+    """Two cores have a queue each of one TAP interface: connections open on both of them, all of their bytes come back,
+    and they outlive the workers."""
+    data = bytes(range(256)) * 100
+    with command(written(tmp_path, toml(cpus="0, 1"))) as running:
+        running.seen("running")
+        ip("address", "add", "10.9.0.2/24", "dev", TAP)
+        assert "multi_queue" in ip("-d", "link", "show", TAP)
+        assert "numqueues 2" in ip("-d", "link", "show", TAP)
+        streams = [socket.create_connection(("10.9.0.1", 7), 20) for _ in range(32)]
+        assert all(echoed(stream, data) == data for stream in streams)
+        for started in running.seen("started", 2):
+            os.kill(started["pid"], signal.SIGKILL)
+        running.seen("worker_replaced", 2)
+        assert all(echoed(stream, data) == data for stream in streams)
+        for stream in streams:
+            stream.close()
+        assert running.end() == 0
+        counted = running.seen("counters", 2)
+    assert sum(one["opened"] for one in counted) == 32
+    assert all(one["rx_frames"] > 100 for one in counted)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from processes import (
     eventually,
     layout,
     toml,
+    traced,
 )
 from splitplane.dataplane.peer import Peer
 from splitplane.nic.memory import Wire
@@ -184,20 +184,6 @@ def test_what_ps_and_proc_show(path: Path) -> None:
         links = {os.readlink(link) for link in Path(f"/proc/{worker}/fd").iterdir()}
         memories = sorted(link.split()[0] for link in links if "memfd:" in link)
         assert memories == ["/memfd:splitplane-core-0", "/memfd:splitplane-mesh"]
-
-
-def traced(worker: int, out: Path, during: Callable[[], object]) -> list[str]:
-    """The system calls that strace saw the worker make meanwhile."""
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-o", str(out), "-p", str(worker)], stderr=subprocess.PIPE, text=True
-    )
-    assert tracer.stderr is not None
-    said = tracer.stderr.readline()
-    assert "attached" in said, said
-    during()
-    tracer.send_signal(signal.SIGINT)
-    tracer.communicate(timeout=20)
-    return [line for line in out.read_text().splitlines() if "(" in line]
 
 
 def test_loop_over_memory_makes_no_system_call(tmp_path: Path) -> None:

@@ -316,3 +316,17 @@ class Echoes:
     def closed(self) -> list[str]:
         """Why connections closed, those that did."""
         return [one.reason for one in self.connections if one.closed]
+
+
+def traced(worker: int, out: Path, during: Callable[[], object]) -> list[str]:
+    """The system calls that strace saw the worker make meanwhile."""
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-o", str(out), "-p", str(worker)], stderr=subprocess.PIPE, text=True
+    )
+    assert tracer.stderr is not None
+    said = tracer.stderr.readline()
+    assert "attached" in said, said
+    during()
+    tracer.send_signal(signal.SIGINT)
+    tracer.communicate(timeout=20)
+    return [line for line in out.read_text().splitlines() if "(" in line]
