@@ -88,8 +88,8 @@ class FaultLog:
         self.faults = 0
         self._log, self._schema, self._listeners, self._locate = log, schema, listeners, locate
 
-    def told(self, core: int, event: FaultEvent) -> None:
-        """A core told of `event.faults` faults."""
+    def told(self, core: int, event: FaultEvent) -> dict[str, Any]:
+        """A core told of `event.faults` faults; what was logged, by name."""
         self.faults += event.faults
         known = event.actor < len(self._listeners)
         actor = self._listeners[event.actor] if known else None
@@ -99,17 +99,18 @@ class FaultLog:
             found = self._locate(actor, event)
             where, line = found or (where, line)
         file, _, error = where.partition(": ")
-        self._log.error(
-            "handler_fault",
-            actor=f"{actor.__module__}:{actor.__qualname__}" if actor else event.actor,
-            handler=handler or event.handler,
-            core=core,
-            file=file,
-            line=line,
-            error=error,
-            count=event.faults,
-            handle=event.handle,
-        )
+        said = {
+            "actor": f"{actor.__module__}:{actor.__qualname__}" if actor else event.actor,
+            "handler": handler or event.handler,
+            "core": core,
+            "file": file,
+            "line": line,
+            "error": error,
+            "count": event.faults,
+            "handle": event.handle,
+        }
+        self._log.error("handler_fault", **said)
+        return said
 
 
 def handler_name(actor: type, number: int, schema: Schema) -> str:

@@ -75,7 +75,7 @@ async def _serve(holdings: Holdings, log: Any) -> None:
 
 def _open(holdings: Holdings, held: Holding) -> Core:
     order = held.order
-    schema = schema_of(holdings.actors.all, holdings.layout.cores_of)
+    schema = schema_of(holdings.actors.all, holdings.layout.cores_of, holdings.actors.messages)
     core = Core(
         held.arena.memory,
         number=order.number,

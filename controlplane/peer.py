@@ -242,10 +242,18 @@ class GroupPeer(Sequence[CorePeer]):
         waits = [wait for core in self._cores if (wait := core.tell(message)) is not _DONE]
         return asyncio.gather(*waits, return_exceptions=False) if waits else _DONE  # type: ignore[return-value]
 
-    async def ask(self, request: Request[R], *, timeout: float = 5.0) -> list[R]:
-        """Asks all cores of the group at once; the replies in their order. Errors as for one core."""
+    async def ask_all(self, request: Request[R], *, timeout: float = 5.0) -> list[R]:
+        """Asks all cores of the group at once; the replies in their order.
+
+        Waits for all of them. If some fail, an ExceptionGroup has the error of each, as `ask` of one core raises it.
+        """
         asks = [core.ask(request, timeout=timeout) for core in self._cores]
-        return list(await asyncio.gather(*asks))
+        replies = await asyncio.gather(*asks, return_exceptions=True)
+        errors = [reply for reply in replies if isinstance(reply, BaseException)]
+        if errors:
+            text = f"{len(errors)} of {len(replies)} cores of group {self.name} did not answer"
+            raise BaseExceptionGroup(text, errors)
+        return [reply for reply in replies if not isinstance(reply, BaseException)]
 
     def __getitem__(self, place: int) -> CorePeer:  # type: ignore[override]
         return self._cores[place]

@@ -5,24 +5,23 @@ to whoever asked, or, for faults, to the log. Runs in one asyncio event loop; th
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
 
 from ..dataplane.fault_event import EVENT_FAULT, FAULT_LEAST, FaultEvent
 from ..dataplane.poller import Poller
 from ..dataplane.relay import EVENT_STREAM
 from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
-from ..runtime.actor import ControlActor
-from ..runtime.assemble import config_bytes
-from ..runtime.config import config_of
+from ..events import fault_message
+from ..runtime.actor import CloseReason, ControlActor
 from ..runtime.errors import QuarantineError
-from ..runtime.imports import Actors, data_listeners
-from ..runtime.layout import Layout
 from ..runtime.mesh import CONTROL, Mesh
+from ..runtime.message import Message
 from ..runtime.schema import Schema
-from ..runtime.spec import spec_of
-from .faults import FaultLog, Locate, Replayer
+from .faults import FaultLog, Locate
 from .mailbox import Mailbox
 from .peer import CorePeer, CoreSender, GroupPeer
+from .post import Post
+from .restarts import Restarts
+from .server import stream_factory
 from .streams import CoreStreams, Streams
 
 STOPPED = "the runtime has stopped"
@@ -58,32 +57,45 @@ class Service:
         groups: Mapping[str, Iterable[int]],
         listeners: Sequence[type] = (),
         locate: Locate | None = None,
+        restarts: Mapping[str, Restarts] | None = None,
+        streams_to: Mapping[int, str] | None = None,
     ) -> None:
         """Nothing runs before `start`.
 
         `actors`: control actors by name, each with its mailbox's limit in messages, in the order of the layout;
         `groups`: numbers of the cores by group; `listeners`: data actors by number (struct actor.number);
-        `locate`: finds file and line of a fault that the core could not place.
+        `locate`: finds file and line of a fault that the core could not place; `restarts`: how the actors of these
+        names are supervised; `streams_to`: which actor has the connections that a listener gives to the control plane.
         """
         import structlog
 
         self._log = structlog.get_logger("splitplane")
         self._schema = schema
-        self._actors = dict(actors)
+        self._streams_to = dict(streams_to or {})
+        self._actors, self._restarts = dict(actors), dict(restarts or {})
         self._inboxes: list[Inbox] = []
         self._mesh = mesh
         self._poller: Poller | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._turn_due = self._in_turn = False
         self._groups = {name: tuple(numbers) for name, numbers in groups.items()}
-        self._unknown_mailboxes = 0
         self._wanted: dict[int, int] = {}
         self._wanted_for_streams: dict[int, int] = {}
         self._fault_log = FaultLog(self._log, schema, listeners, locate)
         self.streams = Streams()
-        self.mailboxes: list[Mailbox] = []
+        self.post = Post(schema, self._log)
         self.cores: list[CorePeer] = []
         self.taken = 0
+
+    @property
+    def running(self) -> bool:
+        """Between start and stop."""
+        return self._poller is not None
+
+    @property
+    def mailboxes(self) -> list[Mailbox]:
+        """In the order of the layout."""
+        return self.post.mailboxes
 
     @property
     def faults(self) -> int:
@@ -100,6 +112,7 @@ class Service:
         """Nobody serves this group any more: what waits for its cores, and what comes later, gets a QuarantineError."""
         for peer in self.group(name):
             peer.close(why, QuarantineError)
+            self.streams.cores[peer.core_id].stop(CloseReason.WORKER_LOST)
 
     async def start(self) -> None:
         """Starts the actors (`on_start`, whose error passes through), then begins to take messages.
@@ -116,23 +129,38 @@ class Service:
             ring = self._mesh.ring(number, CONTROL)
             self._inboxes.append(Inbox(number, ring, peer, self.streams.cores[number]))
         for number, (name, (actor, limit)) in enumerate(self._actors.items()):
-            self.mailboxes.append(Mailbox(number, name, actor, limit, self._schema, self._log))
+            restarts = self._restarts.get(name)
+            mailbox = Mailbox(number, name, actor, limit, self.post.number, self._log, restarts)
+            self.mailboxes.append(mailbox)
         self._poller = Poller([inbox.ring for inbox in self._inboxes])
         started: list[Mailbox] = []
         try:
             for mailbox in self.mailboxes:
-                await mailbox.actor.on_start()
+                await mailbox.start()
                 started.append(mailbox)
         except BaseException:
             poller, self._poller = self._poller, None
             poller.stop()
             await self._stop_actors(started)
             raise
+        for number, name in self._streams_to.items():
+            self._serve(number, name)
         for mailbox in self.mailboxes:
             task = loop.create_task(mailbox.serve(), name=f"splitplane mailbox {mailbox.name}")
             self._tasks.append(task)
         loop.add_reader(self._poller.fileno(), self._signalled)
         self._soon()
+
+    def _serve(self, listener: int, name: str) -> None:
+        """Connections of a listener go to `on_stream` of the actor it reports to, if that defines one."""
+        (mailbox,) = (mailbox for mailbox in self.mailboxes if mailbox.name == name)
+        if type(mailbox.actor).on_stream is ControlActor.on_stream:
+            return
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await mailbox.actor.on_stream(reader, writer)
+
+        self.streams.serve([listener], stream_factory(connected))
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Takes what is left in the rings, gives the actors `timeout` seconds to finish, calls their `on_stop`."""
@@ -163,16 +191,14 @@ class Service:
             lost = mailbox.waiting + sum(run.many for run in held if run.target == mailbox.number)
             if lost:
                 self._log.warning("messages_lost", mailbox=mailbox.name, count=lost)
+        await self.post.stop(max(0.1, end - loop.time()))
         await self._stop_actors(self.mailboxes)
         for peer in self.cores:
             peer.close(STOPPED)
 
     async def _stop_actors(self, mailboxes: Iterable[Mailbox]) -> None:
         for mailbox in mailboxes:
-            try:
-                await mailbox.actor.on_stop()
-            except Exception:
-                self._log.exception("actor_error", mailbox=mailbox.name, handler="on_stop")
+            await mailbox.stop()
 
     def counters(self) -> dict[str, int]:
         """Sums over mailboxes and cores, by name."""
@@ -181,7 +207,7 @@ class Service:
             "messages_handled": sum(mailbox.handled for mailbox in self.mailboxes),
             "messages_failed": sum(mailbox.failed for mailbox in self.mailboxes),
             "messages_unknown": sum(mailbox.unknown for mailbox in self.mailboxes)
-            + self._unknown_mailboxes,
+            + self.post.unknown,
             "told": sum(peer.told for peer in self.cores),
             "tells_waited": sum(peer.waited for peer in self.cores),
             "asked": sum(peer.asked for peer in self.cores),
@@ -271,25 +297,27 @@ class Service:
         elif run.kind == EVENT and run.type == EVENT_FAULT and run.length >= FAULT_LEAST:
             for start in range(0, len(run.data), run.length):
                 event = FaultEvent.from_bytes(run.data[start : start + run.length])
-                self._fault_log.told(inbox.number, event)
-        elif run.kind == TELL and run.target < len(self.mailboxes):
+                told = self._fault_log.told(inbox.number, event)
+                self.publish(fault_message(told), inbox.number)
+        elif run.kind == TELL:
             return self._post(inbox, run)
         else:
-            self._unknown_mailboxes += run.many
+            self.post.unknown += run.many
         return True
 
+    def publish(self, message: Message, core: int) -> None:
+        """An event of a core, to whoever takes its type."""
+        self.post.publish(message, CoreSender(self.cores[core], 0))
+
     def _post(self, inbox: Inbox, run: Run) -> bool:
-        mailbox = self.mailboxes[run.target]
         # Behind a full mailbox's messages may lie the reply that its actor waits for: while somebody asks this core,
         # its ring is read on, and the mailbox may grow by what the ring can hold.
         beyond = inbox.ring.cells if inbox.peer.asks else 0
-        rest = mailbox.offer(run, CoreSender(inbox.peer, run.tag), beyond)
+        rest = self.post.deliver(run, CoreSender(inbox.peer, run.tag), self._soon, beyond)
         held, inbox.held = inbox.held, rest
         if self._poller is not None and (rest is None) != (held is None):
             self._poller.mute(inbox.number, rest is not None)
         inbox.peer.held = rest is not None
-        if rest is not None:
-            mailbox.on_room = self._soon
         return rest is None
 
 
@@ -301,37 +329,3 @@ async def running(service: Service) -> AsyncIterator[Service]:
         yield service
     finally:
         await service.stop()
-
-
-def service_of(layout: Layout, actors: Actors, mesh: Mesh, schema: Schema) -> Service:
-    """The service of a layout whose actors are imported. ActorError if a control actor's config does not fit it."""
-    groups: dict[str, list[int]] = {}
-    for number, group, _ in layout.cores:
-        groups.setdefault(group, []).append(number)
-    listeners = [
-        (actors.data[group, place], listen) for group, place, listen in data_listeners(layout)
-    ]
-    configs = [config_bytes(spec_of(actor), listen.config) for actor, listen in listeners]
-    return Service(
-        mesh,
-        schema,
-        actors={
-            name: (control_actor(actors.control[name], control.config), control.mailbox)
-            for name, control in layout.control.items()
-        },
-        groups=groups,
-        listeners=[actor for actor, _ in listeners],
-        locate=Replayer(schema, configs),
-    )
-
-
-def control_actor(cls: type[ControlActor], values: Mapping[str, Any]) -> ControlActor:
-    """One of that class, its `config` filled if it declares one (`config: Settings`, a Config).
-
-    ActorError, with a problem for each key that is wrong.
-    """
-    actor = cls()
-    config = spec_of(cls).config
-    if config is not None:
-        actor.config = config_of(config, values)  # type: ignore[attr-defined]
-    return actor

@@ -234,10 +234,6 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
         self._sync_due = True
         self.flush()
 
-    def stop(self) -> None:
-        """The runtime has stopped."""
-        self.closed(CloseReason.SHUTDOWN)
-
     # The way to the ring.
 
     def flush(self) -> None:

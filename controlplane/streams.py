@@ -109,6 +109,7 @@ class CoreStreams:
         self._opening: dict[int, asyncio.Future[StreamTransport]] = {}
         self._letters: deque[tuple[int, int, bytes]] = deque()
         self._cookie = 0
+        self._stopped: CloseReason | None = None
 
     # What streams call.
 
@@ -160,18 +161,21 @@ class CoreStreams:
             else:
                 self._heard(what, index, one)
 
-    def stop(self) -> None:
+    def stop(self, why: CloseReason = CloseReason.SHUTDOWN) -> None:
         """The core has stopped."""
+        self._stopped = why
         for stream in tuple(self.streams.values()):
-            stream.stop()
+            stream.closed(why)
         futures: list[asyncio.Future[int] | asyncio.Future[StreamTransport]] = []
         futures += [*self._asked.values(), *self._opening.values()]
         for future in futures:
             if not future.done():
-                future.set_exception(error_of(CloseReason.SHUTDOWN))
+                future.set_exception(error_of(why))
 
     async def connect(self, address: IPv4Address, port: int, next_hop: bytes) -> StreamTransport:
         """A new connection to `address`, without a protocol yet; OSError if there is none."""
+        if self._stopped is not None:
+            raise error_of(self._stopped)
         self._cookie = (self._cookie + 1) & relay.MASK
         cookie = self._cookie
         asked: asyncio.Future[int] = self._all.loop.create_future()

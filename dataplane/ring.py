@@ -90,6 +90,18 @@ class Run(NamedTuple):
     """How many messages."""
     data: bytes
 
+    def split(self, room: int) -> "tuple[Run | None, Run | None]":
+        """The first `room` of them, and the rest; None for none."""
+        if room <= 0:
+            return None, self
+        if room >= self.many:
+            return self, None
+        cut = room * self.length
+        return (
+            self._replace(many=room, data=self.data[:cut]),
+            self._replace(many=self.many - room, data=self.data[cut:]),
+        )
+
 
 class Batch:
     """Room for messages got at once: `headers[:count]` and `rows[:count]`, both overwritten by the next get_batch.

@@ -16,7 +16,11 @@ from .state import State
 from .view import View
 
 if TYPE_CHECKING:
+    import asyncio
+
     import numpy
+
+    from ..controlplane.timers import Timer, Timers
 
 __all__ = [
     "CloseReason",
@@ -224,7 +228,7 @@ class DataActor:
     def on_open(self, connection: Connection[Any]) -> None:
         """A connection is there; its state is zeros."""
 
-    def on_data(self, connection: Connection[Any], data: View) -> int:  # noqa: ARG002
+    def on_data(self, connection: Connection[Any], data: View) -> int:
         """Bytes came, in order: all that were not consumed yet. Returns how many are consumed now.
 
         0 waits for more; after any progress the handler runs again with the rest. A result outside 0…len is a fault.
@@ -263,6 +267,32 @@ class Sender:
 
 class ControlActor:
     """Runs in the control plane's asyncio loop and takes messages with `@on(Type)` methods, one at a time."""
+
+    __timers__: Any = None
+
+    def after(self, seconds: float, call: Callable[[], Awaitable[None]]) -> Timer:
+        """Awaits `call()` once, so much later, among the messages: never beside one. `cancel()` the result to drop it.
+
+        ValueError for a negative time, TypeError if `call` is no coroutine function. Timers end with the actor.
+        """
+        return self._timers().start(seconds, call, repeat=False)
+
+    def every(self, seconds: float, call: Callable[[], Awaitable[None]]) -> Timer:
+        """As `after`, again and again; a period that passes while the last call still waits is skipped."""
+        return self._timers().start(seconds, call, repeat=True)
+
+    def _timers(self) -> Timers:
+        timers: Timers | None = self.__timers__
+        if timers is None:
+            raise RuntimeError("an actor has timers from its on_start on, once a runtime has it")
+        return timers
+
+    async def on_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A connection of a listener that `reports_to` this actor: `actor = "controlplane"`, or one handed over.
+
+        Each runs in a task of its own, beside the messages and the other connections.
+        """
+        writer.close()
 
     async def on_start(self) -> None:
         """Once, before the first message and before the cores start: they answer no ask yet."""

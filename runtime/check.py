@@ -46,7 +46,7 @@ def _compiled(actors: Actors, groups: dict[str, int] | None, *, verbose: bool) -
     from .schema import schema_of
 
     try:
-        schema = schema_of(actors.all, groups)
+        schema = schema_of(actors.all, groups, actors.messages)
     except ActorError as error:
         return list(error.problems)
     problems: list[Problem] = []

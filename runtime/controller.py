@@ -234,6 +234,11 @@ class Controller:
             "see the log above",
         )
 
+    def fail(self, error: SplitplaneError) -> None:
+        """The runtime can't go on: `wait` raises `error`."""
+        self._fail(error)
+        self._changed.set()
+
     def _fail(self, error: SplitplaneError) -> None:
         self.failure = self.failure or error
 

@@ -12,6 +12,7 @@ from .actor import ControlActor, DataActor
 from .config import config_of
 from .errors import ActorError, Problem
 from .layout import Layout, Listen
+from .message import Message
 from .references import nearest
 from .relayed import CONTROL_PLANE, Relayed
 from .spec import spec_of
@@ -25,6 +26,8 @@ class Actors:
     """By group and number of the listener in it."""
     control: dict[str, type[ControlActor]] = field(default_factory=dict)
     """By name of the `[control.NAME]`."""
+    messages: list[type[Message]] = field(default_factory=list)
+    """What the layout's `messages` names."""
 
     @property
     def all(self) -> tuple[type, ...]:
@@ -62,11 +65,16 @@ def found_actors(layout: Layout) -> tuple[Actors, list[Problem]]:
     for name, control in layout.control.items():
         key = f"control.{name}.actor"
         try:
-            found = import_actor(control.actor, layout.directory, ControlActor)
+            found = import_class(control.actor, layout.directory, ControlActor)
             actors.control[name] = found
             note(_config_problems(found, control.config, layout.file, f"control.{name}.config"))
         except ActorError as error:
             note(_placed(problem, layout.file, key, control.actor) for problem in error.problems)
+    for name in layout.messages:
+        try:
+            actors.messages.append(import_class(name, layout.directory, Message))
+        except ActorError as error:
+            note(_placed(problem, layout.file, "messages", name) for problem in error.problems)
     return actors, list(problems.values())
 
 
@@ -102,13 +110,13 @@ def _placed(problem: Problem, file: str, key: str, value: str) -> Problem:
 
 def data_actor(name: str, directory: Path) -> type[DataActor]:
     """The actor of a listener. Raises ActorError as import_actor does."""
-    return Relayed if name == CONTROL_PLANE else import_actor(name, directory, DataActor)
+    return Relayed if name == CONTROL_PLANE else import_class(name, directory, DataActor)
 
 
-A = TypeVar("A", DataActor, ControlActor)
+A = TypeVar("A")
 
 
-def import_actor(name: str, directory: Path, base: type[A]) -> type[A]:
+def import_class(name: str, directory: Path, base: type[A]) -> type[A]:
     """The class `module:Class`, which derives from `base`. Raises ActorError without the layout's file and key."""
     module_name, _, class_name = name.partition(":")
     module = _module(module_name, directory)

@@ -417,7 +417,7 @@ def build(boot: Boot, steps: "Steps") -> worker.Kit:
     layout = Layout.model_validate_json(json.dumps(boot.layout))
     layout = layout.located(Path(boot.directory), boot.file)
     actors = import_actors(layout)
-    schema = schema_of(actors.all, layout.cores_of)
+    schema = schema_of(actors.all, layout.cores_of, actors.messages)
     steps.done("import")
     program = Compiled(actors.all, schema, verbose=boot.verbose)
     steps.done("compile")

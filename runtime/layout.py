@@ -64,6 +64,16 @@ def _actor(value: object) -> object:
     return value
 
 
+def _message(value: object) -> object:
+    if isinstance(value, type) and value.__module__ != "__main__":
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, str) and _ACTOR.fullmatch(value):
+        return value
+    raise ValueError(
+        'a message is written "module:Class", the module beside the layout or installed'
+    )
+
+
 def _port(value: str) -> str:
     protocol, colon, number = value.partition(":")
     if not colon or protocol != "tcp" or not number.isascii() or not number.isdigit():
@@ -100,6 +110,7 @@ def _bind(value: str) -> str:
 
 
 Size = Annotated[int, BeforeValidator(_bytes), Field(strict=True)]
+MessageName = Annotated[str, BeforeValidator(_message)]
 ActorName = Annotated[str, BeforeValidator(_actor)]
 Cpu = Annotated[int, Field(ge=0, lt=4096)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
@@ -222,6 +233,8 @@ class Control(Part):
     config: dict[str, Any] = {}
     mailbox: Annotated[int, Field(ge=1, le=2**20)] = 1024
     """Most messages that wait for it; full, those of data actors wait in their ring, then `tell` says False."""
+    on_error: Literal["resume", "restart"] = "resume"
+    """When it raises: logged and counted, it goes on; or a new instance takes its place, within [supervision]'s limits."""
 
 
 class Layout(Part):
@@ -234,6 +247,8 @@ class Layout(Part):
     nic: dict[Name, Nic]
     group: dict[Name, Group]
     control: dict[Name, Control] = {}
+    messages: Annotated[tuple[MessageName, ...], Field(strict=False)] = ()
+    """`module:Class` of messages that no actor takes, but the program that embeds the runtime (`runtime.messages`)."""
     _directory: Path = PrivateAttr(default_factory=Path.cwd)
     _file: str = PrivateAttr(default="layout")
 

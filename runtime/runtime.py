@@ -6,22 +6,19 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
+
+from .embedding import Embedding
 
 if TYPE_CHECKING:
-    import asyncio
-
+    from ..controlplane.make import GiveUp
     from ..controlplane.peer import GroupPeer
-    from ..controlplane.server import Connected, Dialer, Server
     from ..controlplane.service import Service
-    from ..controlplane.streams import Factory
     from .attached import Attached, Rows
     from .controller import Controller, Event
     from .holdings import Holdings
     from .layout import Layout
     from .presence import Presence
-
-P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ def start(layout: str | Path | Layout, overrides: Iterable[str] = ()) -> Runtime
     return Runtime(layout)
 
 
-class Runtime:
+class Runtime(Embedding):
     """A running layout. `runtime["web"]` tells and asks a group's cores; see also `workers`, `counters`, `wait`."""
 
     def __init__(self, layout: Layout, *, verbose: bool = False, alone: bool = False) -> None:
@@ -66,7 +63,6 @@ class Runtime:
         self._controller: Controller | None = None
         self._service: Service | None = None
         self._presence: Presence | None = None
-        self._dialer: Dialer | None = None
         self._last: list[dict[str, int]] = []
         self._taken = 0
 
@@ -78,7 +74,7 @@ class Runtime:
         try:
             if self._alone:
                 os.sched_setaffinity(0, self._holdings.control_cpus)
-            self._service = make_service(self._holdings)
+            self._service = make_service(self._holdings, self._give_up)
             await self._service.start()
             self._controller = Controller(self._holdings, self._hear, verbose=self._verbose)
             await self._controller.start()
@@ -202,52 +198,6 @@ class Runtime:
         """The cores of a group, to tell and ask. KeyError, naming those there are, if there is none of that name."""
         return self._running.group(group)
 
-    async def start_server(
-        self, connected: Connected, port: int, *, group: str | None = None, limit: int = 2**16
-    ) -> Server:
-        """As asyncio.start_server: `connected(reader, writer)` for each connection of `port` that the control plane has.
-
-        `port` is a listener's of the layout (of `group` alone, if given); its connections come here when its actor is
-        `controlplane`, or hands them over. LookupError if there is none, OSError (EADDRINUSE) if it is served already.
-        """
-        from ..controlplane.server import stream_factory
-
-        return await self.create_server(stream_factory(connected, limit), port, group=group)
-
-    async def create_server(
-        self, factory: Factory, port: int, *, group: str | None = None
-    ) -> Server:
-        """As an event loop's create_server: each connection of `port` gets the protocol that `factory()` returns."""
-        from ..controlplane.server import Server, listeners_of
-
-        listeners = listeners_of(self.layout, port, group)
-        return Server(self._running.streams, listeners, factory)
-
-    async def connect(
-        self, address: str, port: int, *, group: str | None = None, limit: int = 2**16
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """As asyncio.open_connection, from a core (of `group`): reader and writer of a connection to `address`.
-
-        OSError if it can't be had.
-        """
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit, loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport, _ = await self.create_connection(lambda: protocol, address, port, group=group)
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-    async def create_connection(
-        self, factory: Callable[[], P], address: str, port: int, *, group: str | None = None
-    ) -> tuple[asyncio.Transport, P]:
-        """As an event loop's create_connection, from a core: the transport and the protocol that `factory()` made."""
-        from ..controlplane.server import Dialer
-
-        if self._dialer is None:
-            self._dialer = Dialer(self.layout, self._running.streams)
-        return await self._dialer.open(factory, address, port, group)
-
     @property
     def _started(self) -> Controller:
         if self._controller is None:
@@ -255,14 +205,6 @@ class Runtime:
                 "the runtime isn't running: async with splitplane.start(…) as runtime"
             )
         return self._controller
-
-    @property
-    def _running(self) -> Service:
-        if self._service is None:
-            raise RuntimeError(
-                "the runtime isn't running: async with splitplane.start(…) as runtime"
-            )
-        return self._service
 
     @property
     def _held(self) -> Holdings:
@@ -291,12 +233,24 @@ class Runtime:
             self._last = [held.state.counters() for held in self._holdings.cores]
             self._holdings.close()
 
+    def _give_up(self, name: str, error: BaseException) -> None:
+        from .errors import Problem, StartError
+
+        supervision = self.layout.supervision
+        text = (
+            f"its actor raised more than {supervision.restarts} times within "
+            f"{supervision.restart_seconds:g} s (supervision.restarts); the last error: "
+            f"{type(error).__name__}: {error}"
+        )
+        self._started.fail(StartError(Problem(self.layout.file, text, f"control.{name}")))
+
     def _hear(self, event: Event) -> None:
         if event.kind == "quarantined" and self._service:
             from .controller import quarantine_text
 
             self._service.quarantine(event.fields["group"], quarantine_text(event.fields))
         log_event(event)
+        self._publish(event)
         if self._presence:
             self._presence.hear(event)
         for listener in self._listeners:
@@ -319,9 +273,13 @@ def log_event(event: Event, log: Any = None) -> None:
             log.error(event.kind, **event.fields)
 
 
-def make_service(held: Holdings) -> Service:
-    """The control plane of what is held, not yet started. ActorError if a control actor's config does not fit it."""
-    from ..controlplane.service import service_of
+def make_service(held: Holdings, give_up: GiveUp | None = None) -> Service:
+    """The control plane of what is held, not yet started. ActorError if a control actor's config does not fit it.
+
+    `give_up(name, error)` is called when a control actor raises too often.
+    """
+    from ..controlplane.make import service_of
     from .schema import schema_of
 
-    return service_of(held.layout, held.actors, held.mesh, schema_of(held.actors.all))
+    schema = schema_of(held.actors.all, more=held.actors.messages)
+    return service_of(held.layout, held.actors, held.mesh, schema, give_up)

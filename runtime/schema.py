@@ -67,12 +67,16 @@ class Schema:
         return self.number(reply) if reply else 0
 
 
-def schema_of(actors: Iterable[type], groups: Mapping[str, int] | None = None) -> Schema:
-    """The schema of a layout with these data and control actors, and `groups` as Schema has them.
+def schema_of(
+    actors: Iterable[type],
+    groups: Mapping[str, int] | None = None,
+    more: Iterable[type[Message]] = (),
+) -> Schema:
+    """The schema of a layout with these data and control actors, `groups` as Schema has them, and `more` message types.
 
     ActorError has all problems of all of them.
     """
-    found: set[type[Fixed]] = set()
+    found: set[type[Fixed]] = set(more)
     problems: list[Problem] = []
     for actor in dict.fromkeys(actors):
         try:

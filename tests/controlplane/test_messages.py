@@ -152,7 +152,7 @@ def test_from_core_to_core() -> None:
                 await runtime["web"][0].tell(Pass(value=value, hops=20, cores=cores))
             await until(lambda: len(clerk.numbers) == 300)
             assert clerk.numbers == list(range(300))
-            tallies = await runtime["web"].ask(GetTally(), timeout=20)
+            tallies = await runtime["web"].ask_all(GetTally(), timeout=20)
             assert [tally.told for tally in tallies] == [300 * 20 // cores] * cores
 
     cpus = sorted(os.sched_getaffinity(0))[-2:]

@@ -158,7 +158,7 @@ def test_cores_of_a_group_die_alone(free_port: Callable[[], int]) -> None:
             after = [worker.pid for worker in runtime.workers]
             assert after[1:] == before[1:]
             assert sum(client.answered for client in clients) == len(clients) + others
-            totals = await runtime["web"].ask(GetTotals())
+            totals = await runtime["web"].ask_all(GetTotals())
             assert [each.restarts for each in totals] == [1, *(0 for _ in before[1:])]
             for client in clients:
                 client.close()
