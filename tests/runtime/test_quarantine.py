@@ -133,14 +133,16 @@ def test_who_tells_or_asks_a_quarantined_group_learns_why(free_port: Callable[[]
             )
             for attempt in (
                 under_way,
-                runtime["web"].ask(GetTotals()),
                 runtime["web"][0].ask(GetTotals()),
             ):
                 with pytest.raises(QuarantineError, match=said):
                     await attempt
+            with pytest.raises(ExceptionGroup) as every:
+                await runtime["web"].ask_all(GetTotals())
+            assert every.value.subgroup(QuarantineError) is not None
             with pytest.raises(QuarantineError, match=said):
                 await runtime["web"].tell(Visit(served=1))
-            assert (await runtime["edge"].ask(GetTotals()))[0].served == 0
+            assert (await runtime["edge"].ask_all(GetTotals()))[0].served == 0
 
     asyncio.run(scenario())
     (told,) = [event.fields for event in events if event.kind == "quarantined"]
