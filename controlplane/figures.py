@@ -34,7 +34,8 @@ def drops(counters: dict[str, int]) -> dict[str, int]:
     named = {
         name.removeprefix(DROP): count for name, count in counters.items() if name.startswith(DROP)
     }
-    return named | {name: counters[name] for name in LOSSES if name not in named}
+    others = {f"actor_{name}" if name in named else name: counters[name] for name in LOSSES}
+    return named | others
 
 
 @dataclass(frozen=True, slots=True)

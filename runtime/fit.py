@@ -135,6 +135,26 @@ def _claims(layout: Layout, machine: Machine, claims: Claims, *, pinned: bool) -
             with _refusals() as refused:
                 claims.port(nic.bind, listen.port_number, key, layout.file)
             yield from refused
+    yield from _metrics(layout, claims)
+
+
+def _metrics(layout: Layout, claims: Claims) -> Iterator[Problem]:
+    """The endpoint's address, port and library."""
+    if layout.metrics.listen is None:
+        return
+    from ..controlplane.metrics import library_problem
+
+    address, _, port = layout.metrics.listen.rpartition(":")
+    missing = library_problem(layout.file, layout.metrics.listen)
+    if missing:
+        yield missing
+    if not has_address(address):
+        text, remedy = "this machine has no such address", "ip address show lists them"
+        yield Problem(layout.file, text, "metrics.listen", layout.metrics.listen, remedy)
+        return
+    with _refusals() as refused:
+        claims.port(address, int(port), "metrics.listen", layout.file)
+    yield from refused
 
 
 @contextmanager

@@ -109,6 +109,13 @@ def _bind(value: str) -> str:
     return value
 
 
+def _endpoint(value: str) -> str:
+    address, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError('where to listen is written "127.0.0.1:9464"')
+    return f"{_bind(address)}:{int(port)}"
+
+
 Size = Annotated[int, BeforeValidator(_bytes), Field(strict=True)]
 MessageName = Annotated[str, BeforeValidator(_message)]
 ActorName = Annotated[str, BeforeValidator(_actor)]
@@ -155,6 +162,13 @@ class Supervision(Part):
     restart_seconds: Annotated[float, Field(gt=0)] = 10.0
     on_controller_loss: Literal["stop", "serve"] = "stop"
     """What becomes of the cores when the controller's process is killed: they end too, or they serve on."""
+
+
+class Metrics(Part):
+    """`[metrics]`: counters, gauges and histograms in the OpenMetrics format, at http://LISTEN/metrics."""
+
+    listen: Annotated[str, AfterValidator(_endpoint)] | None = None
+    """`127.0.0.1:9464`; none given, none is told."""
 
 
 class Nic(Part):
@@ -244,6 +258,7 @@ class Layout(Part):
     machine: Machine = Machine()
     rings: Rings = Rings()
     supervision: Supervision = Supervision()
+    metrics: Metrics = Metrics()
     nic: dict[Name, Nic]
     group: dict[Name, Group]
     control: dict[Name, Control] = {}

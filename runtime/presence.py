@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from .attached import Attached, own_memory
 from .facts import Facts, Words
 from .holdings import Holdings
+from .layout import Layout
 from .private import keep_private
 from .registry import Entry
 
 if TYPE_CHECKING:
+    from ..controlplane.metrics import Metrics
     from ..controlplane.service import Service
     from .controller import Event, WorkerSeat
 
@@ -43,6 +45,7 @@ class Presence:
         self._publish()
         keep_private(self)
         self.seen = Attached(self.name, self._facts, self.words, own_memory)
+        self._metrics = self._serve(held.layout)
         self._timer = asyncio.get_running_loop().call_soon(self._refresh)
 
     @property
@@ -75,9 +78,25 @@ class Presence:
     def close(self) -> None:
         """Takes the entry away and lets the memory go. Safe to repeat."""
         self._timer.cancel()
+        if self._metrics:
+            self._metrics.close()
         self.seen.close()
         if self._entry:
             self._entry.close()
+
+    def _serve(self, layout: Layout) -> "Metrics | None":
+        """The endpoint, if the layout wants one. Raises MachineError."""
+        if layout.metrics.listen is None:
+            return None
+        from ..controlplane.metrics import Metrics
+
+        try:
+            return Metrics(self.seen, layout.metrics.listen, layout.file)
+        except BaseException:
+            self.seen.close()
+            if self._entry:
+                self._entry.close()
+            raise
 
     def _publish(self) -> None:
         count = Words.count(len(self._facts.cores), len(self._facts.mailboxes))
