@@ -95,6 +95,7 @@ class Figures:
     pid: int
     version: str
     alive: bool
+    orphaned: bool
     words: dict[str, int]
     mailboxes: dict[str, dict[str, int]]
     cores: tuple[CoreFigures, ...]
@@ -108,6 +109,7 @@ class Figures:
             pid=attached.facts.pid,
             version=attached.facts.version,
             alive=attached.alive,
+            orphaned=attached.orphaned,
             words=attached.words.runtime(),
             mailboxes=attached.words.mailboxes(),
             cores=tuple(_core(attached, core) for core in attached.facts.cores),
@@ -126,6 +128,7 @@ class Figures:
             "pid": self.pid,
             "version": self.version,
             "alive": self.alive,
+            "orphaned": self.orphaned,
             "control_plane": {
                 "silent_seconds": self.silent,
                 **{name: count for name, count in self.words.items() if name != "refreshed"},
@@ -150,13 +153,20 @@ def group_totals(cores: Any) -> dict[str, Any]:
     return {"counters": counters, "drops": drops(counters), "pools": pools}
 
 
+def _run(attached: "Attached", number: int) -> str:
+    """What the core does, or what was done with it."""
+    if attached.words.core(number)["quarantined"]:
+        return "quarantined"
+    return RUNS.get(attached.core(number).run, "?")
+
+
 def _core(attached: "Attached", facts: "CoreFacts") -> CoreFigures:
     number = facts.number
     peek = attached.core(number)
     return CoreFigures(
         facts=facts,
-        words=attached.words.core(number),
-        run=RUNS.get(peek.run, "?"),
+        words=attached.words.core(number) | {"pid": attached.worker(number)},
+        run=_run(attached, number),
         now=peek.now,
         counters=peek.counters(),
         fill=peek.fill(),

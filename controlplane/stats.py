@@ -39,6 +39,12 @@ def head_lines(figures: "Figures") -> list[str]:
     lines = [f"{figures.name}  pid {figures.pid}  splitplane {figures.version}"]
     if not figures.alive:
         lines.append("THE RUNTIME HAS ENDED: these are its last figures")
+    elif figures.orphaned:
+        launcher = figures.words["launcher"]
+        lines.append(
+            f"CONTROLLER DEAD: launcher {launcher} serves on alone, `kill {launcher}` ends it; "
+            "messages to control actors are lost"
+        )
     elif figures.silent:
         lines.append(
             f"CONTROL PLANE SILENT for {span(figures.silent)}: something blocks its event loop"

@@ -134,7 +134,7 @@ class Screen:
         head, *notes = head_lines(self.latest)
         parts: list[Any] = [
             Text(f"{head}   every {self.interval:g} s{paused}", style="bold"),
-            *(Text(note, style="bold red" if note.isupper() else "") for note in notes),
+            *(Text(note, style="bold red" if note[:9].isupper() else "") for note in notes),
             Text(),
             self._groups() if self.grouped else self._cores(),
             Text(),

@@ -73,8 +73,25 @@ class Attached:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs. What it last counted can be read even when not."""
+        """Whether it still runs, if only its launcher. What it last counted can be read even when not."""
         return self._found.alive if self._found else bool(self._peeks)
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its controller is dead and its launcher serves on alone (`on_controller_loss = "serve"`)."""
+        try:
+            os.stat(f"/proc/{self.facts.pid}/fd")
+        except FileNotFoundError:
+            return self.alive
+        except OSError:
+            return False
+        return False
+
+    def worker(self, core: int) -> int:
+        """The pid of a core's worker, 0 while there is none."""
+        if self.orphaned:
+            return self.core(core).worker_pid
+        return self.words.core(core)["pid"]
 
     @property
     def groups(self) -> dict[str, tuple[int, ...]]:

@@ -132,8 +132,8 @@ def _core(held: "Holdings", core: "Holding") -> CoreFacts:
 
 RUNTIME_WORDS = ("refreshed", "launcher", "launcher_deaths", "messages", "faults")
 """Of the runtime: `refreshed` in nanoseconds of CLOCK_MONOTONIC, `launcher` a pid, messages out of the rings."""
-CORE_WORDS = ("pid", "deaths", "stalls", "outage")
-"""Of each core: its worker's pid (0: none now), the last replacement in nanoseconds."""
+CORE_WORDS = ("pid", "deaths", "stalls", "outage", "quarantined")
+"""Of each core: its worker's pid (0: none now), the last replacement in nanoseconds, 1 when its group was given up."""
 MAILBOX_WORDS = ("waiting", "limit", "handled", "failed")
 """Of each mailbox, in messages."""
 

@@ -50,6 +50,8 @@ class Holdings:
         self.cores: list[Holding] = []
         self.fronts: dict[str, Front | TapFront] = {}
         self.quarantined: set[str] = set()
+        self.kept: tuple[int, ...] = ()
+        """Descriptors that only have to stay open as long as the launcher lives."""
         self._listening: dict[str, list[socket.socket]] = {}
         self._stack = ExitStack()
         try:
@@ -124,7 +126,8 @@ class Holdings:
             ),
             control_cpus=self.control_cpus,
             claims=self.claims.descriptors,
-            held={
+            held={"": self.kept}
+            | {
                 name: tuple(front.descriptors)
                 for name, front in self.fronts.items()
                 if name not in self.quarantined

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from .attached import Attached, own_memory
 from .facts import Facts, Words
 from .holdings import Holdings
-from .layout import Layout
 from .private import keep_private
 from .registry import Entry
 
@@ -29,24 +28,34 @@ PERIOD = 1.0
 class Presence:
     """`seen` is the runtime's view of itself; `warning` says why others can't find it, "" when they can."""
 
-    def __init__(
-        self,
-        held: Holdings,
-        service: "Service",
-        workers: "Callable[[], tuple[list[WorkerSeat], int]]",
-    ) -> None:
-        """Publishes it. `workers` gives the cores' seats and the launcher's pid, as of now. Lives in an event loop."""
-        self._service, self._workers = service, workers
+    def __init__(self, held: Holdings) -> None:
+        """Publishes it: before the launcher starts, which keeps the entry's lock for as long as it serves."""
+        self._held = held
         self._facts = Facts.of(held)
         self._entry: Entry | None = None
         self._launcher_deaths = 0
         self._stalls = [0] * len(held.cores)
+        self._timer: asyncio.Handle | None = None
+        self._metrics: Metrics | None = None
         self.warning = ""
         self._publish()
         keep_private(self)
         self.seen = Attached(self.name, self._facts, self.words, own_memory)
-        self._metrics = self._serve(held.layout)
-        self._timer = asyncio.get_running_loop().call_soon(self._refresh)
+
+    def begin(
+        self, service: "Service", workers: "Callable[[], tuple[list[WorkerSeat], int]]"
+    ) -> None:
+        """Everything runs: keeps the entry up to date and answers for metrics, from now on. Raises MachineError.
+
+        `workers` gives the cores' seats and the launcher's pid, as of now. Lives in an event loop.
+        """
+        self._service, self._workers = service, workers
+        layout = self._held.layout
+        if layout.metrics.listen is not None:
+            from ..controlplane.metrics import Metrics
+
+            self._metrics = Metrics(self.seen, layout.metrics.listen, layout.file)
+        self._refresh()
 
     @property
     def name(self) -> str:
@@ -64,7 +73,8 @@ class Presence:
             self._stalls[event.fields["core"]] += 1
         elif event.kind == "launcher_died":
             self._launcher_deaths += 1
-        self._write()
+        if self._timer:
+            self._write()
 
     @property
     def private(self) -> tuple[int, ...]:
@@ -77,26 +87,13 @@ class Presence:
 
     def close(self) -> None:
         """Takes the entry away and lets the memory go. Safe to repeat."""
-        self._timer.cancel()
+        if self._timer:
+            self._timer.cancel()
         if self._metrics:
             self._metrics.close()
         self.seen.close()
         if self._entry:
             self._entry.close()
-
-    def _serve(self, layout: Layout) -> "Metrics | None":
-        """The endpoint, if the layout wants one. Raises MachineError."""
-        if layout.metrics.listen is None:
-            return None
-        from ..controlplane.metrics import Metrics
-
-        try:
-            return Metrics(self.seen, layout.metrics.listen, layout.file)
-        except BaseException:
-            self.seen.close()
-            if self._entry:
-                self._entry.close()
-            raise
 
     def _publish(self) -> None:
         count = Words.count(len(self._facts.cores), len(self._facts.mailboxes))
@@ -108,7 +105,7 @@ class Presence:
             self._entry = None
             self.warning = f"`splitplane stats` and `top` can't find this runtime: {error}"
             return
-        self._write()
+        self._held.kept = self._entry.private
 
     def _refresh(self) -> None:
         if self._entry and not self._entry.is_there():
@@ -136,6 +133,7 @@ class Presence:
                 deaths=seat.deaths,
                 stalls=self._stalls[number],
                 outage=round(seat.outage * 1e9),
+                quarantined=self._facts.cores[number].group in self._held.quarantined,
             )
         for box in service.mailboxes:
             with suppress(ValueError):  # one that the layout doesn't name

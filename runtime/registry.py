@@ -1,9 +1,9 @@
 """The registry: which runtimes of this user run on this machine, and where their memory is found.
 
 An entry is POSIX shared memory `/splitplane.NAME`, mode 0600: a header, words that change, and facts as JSON. Its
-controller holds a lock on it (flock(2)), which Linux gives up when that process ends, however it ends. So an entry
-whose lock can be had is a dead runtime's: whoever meets it removes it, and the lock makes sure that nobody else is
-about to. Nothing in it is believed before owner, mode, size, magic, version and checksum were looked at.
+controller holds a lock on it (flock(2)) and its launcher with it, which Linux gives up when both have ended, however
+they end. So an entry whose lock can be had is a dead runtime's: whoever meets it removes it, and the lock makes sure
+that nobody else is about to. Nothing in it is believed before owner, mode, size, magic, version and checksum were looked at.
 """
 
 import errno
@@ -257,7 +257,7 @@ class Found:
 
     @property
     def alive(self) -> bool:
-        """Whether its controller still runs. One system call, of this process."""
+        """Whether its controller still runs, or its launcher alone. One system call, of this process."""
         if not _try_lock(self._fd, fcntl.LOCK_SH):
             return True
         fcntl.flock(self._fd, fcntl.LOCK_UN)

@@ -76,9 +76,11 @@ class Runtime(Embedding):
                 os.sched_setaffinity(0, self._holdings.control_cpus)
             self._service = make_service(self._holdings, self._give_up)
             await self._service.start()
-            self._controller = Controller(self._holdings, self._hear, verbose=self._verbose)
-            await self._controller.start()
+            started = Controller(self._holdings, self._hear, verbose=self._verbose)
+            self._controller = started
             self._presence = self._present()
+            await started.start()
+            self._presence.begin(self._service, lambda: (started.workers, started.launcher_pid))
         except BaseException:
             await self._close()
             raise
@@ -217,9 +219,7 @@ class Runtime(Embedding):
     def _present(self) -> Presence:
         from .presence import Presence
 
-        assert self._service is not None
-        started = self._started
-        return Presence(self._held, self._service, lambda: (started.workers, started.launcher_pid))
+        return Presence(self._held)
 
     async def _close(self) -> None:
         presence, self._presence = self._presence, None

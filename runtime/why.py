@@ -35,10 +35,12 @@ def why(attached: "Attached", handle: int) -> str:
 def _core(attached: "Attached", peek: CorePeek, row: Any) -> str:
     """What holds up its whole core, if anything does."""
     number = int(row["core"])
-    words = attached.words.core(number)
+    words, worker = attached.words.core(number), attached.worker(number)
     if not attached.alive:
         return "the runtime has ended; this is how it stood"
-    if words["deaths"] and not words["pid"]:
+    if words["quarantined"]:
+        return "nothing that will come: its group was given up, because its workers died too often"
+    if words["deaths"] and not worker:
         return (
             f"its core has no worker just now: the last one died, {_times(words['deaths'])} so far"
         )

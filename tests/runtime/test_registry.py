@@ -81,7 +81,13 @@ def test_what_is_published_is_found(world: Seen) -> None:
         entry.words.set_core(0, pid=41, deaths=2**64 - 1)
         entry.words.set_runtime(refreshed=5, faults=-1)
         entry.words.set_mailbox("reporter", waiting=3, limit=7)
-        assert found.words.core(0) == {"pid": 41, "deaths": 2**64 - 1, "stalls": 0, "outage": 0}
+        assert found.words.core(0) == {
+            "pid": 41,
+            "deaths": 2**64 - 1,
+            "stalls": 0,
+            "outage": 0,
+            "quarantined": 0,
+        }
         assert found.words.runtime()["refreshed"] == 5
         assert found.words.runtime()["faults"] == 0
         assert found.words.mailboxes()["reporter"]["limit"] == 7
