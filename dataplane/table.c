@@ -63,6 +63,7 @@ void table_find(struct core *core, const struct flow *flows, uint32_t *hashes, u
         uint32_t match = bucket_match(bucket, bucket_tag(hashes[i]));
         index[i] = match ? bucket_index(bucket, (uint32_t)__builtin_ctz(match)) : RECORD_NONE;
         __builtin_prefetch(&core->records[index[i]], 1);
+        __builtin_prefetch(&core->records[index[i]].application, 1);
     }
     for (uint32_t i = 0; i < count; i++) {
         if (__builtin_expect(index[i] != RECORD_NONE && same_flow(&core->records[index[i]], &flows[i]), 1))
