@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
-from .dataplane import calls
+from .dataplane import calls, pushes
 from .dataplane.bench import BenchCore
 from .dataplane.bind import MessageEntry, Pace, bind
 from .dataplane.fault_event import EVENT_FAULT, FaultEvent
@@ -156,6 +156,8 @@ class Bench:
         reply_reserve: int = 16 * 1024,
         calls_per_turn: int = 16,
         buffer_bytes: int = 4 << 20,
+        push_queue: int = 256 * 1024,
+        push_slow: Literal["drop", "reset"] = "drop",
     ) -> None:
         """`config` as in the layout; `messages` that the actor tells and that stand nowhere in its module; `groups`: names
         that `self.tell(…, to=…)` may say, None: any. To a group or a core, what is told comes to `told`, once.
@@ -170,7 +172,7 @@ class Bench:
         self.faults: list[Fault] = []
         """Its faults, as far as they are reported (ten a second, of the virtual clock)."""
         self._replies: dict[int, tuple[int, bytes]] = {}
-        self._tag = 0
+        self._tag = self._pushed = 0
         self._errors: list[tuple[str, BaseException]] = []
         self._config = config_bytes(self.spec.config, config)
         side = self.spec.state_size if self.spec.state_size > 32 else 0
@@ -179,8 +181,10 @@ class Bench:
             side_state_bytes=-(-side // 8) * 8,
             actor_bytes=self.spec.core_size,
             buffer_bytes=buffer_bytes,
+            subscriptions=4 * connections,
         )
-        self._pace = Pace(max_unconsumed, reply_reserve, calls_per_turn, tick_milliseconds)
+        limits = (max_unconsumed, reply_reserve, calls_per_turn, tick_milliseconds)
+        self._pace = Pace(*limits, push_queue, push_slow == "reset")
         self._kept: Any = None
 
     def __enter__(self) -> Self:
@@ -300,6 +304,28 @@ class Bench:
         if number == 0 or reply is None:
             raise RuntimeError(f"the actor failed to answer {request!r}: {self.faults[-1:]}")
         return cast("R", reply.from_bytes(payload))
+
+    def push(self, handle: int, data: bytes) -> None:
+        """Sends `data` to the connection of that handle, as `runtime.send` would."""
+        self._push(pushes.SEND, handle, data)
+
+    def broadcast(self, data: bytes) -> None:
+        """Sends `data` to every connection, as `runtime.broadcast` would."""
+        self._push(pushes.BROADCAST, pushes.EVERY_LISTENER, data)
+
+    def publish(self, topic: int | str | bytes, data: bytes) -> None:
+        """Sends `data` to the subscribers of `topic`, as `runtime.publish` would."""
+        from .controlplane.push import topic_number
+
+        self._push(pushes.PUBLISH, topic_number(topic), data)
+
+    def _push(self, kind: int, to: int, data: bytes) -> None:
+        self._pushed += 1
+        for part in pushes.parts(kind, to, self._pushed, data):
+            ring = self.core_of_tests.from_control
+            while not ring.put(pushes.EVENT_PUSH, part, kind=EVENT):
+                self.settle()
+        self.settle()
 
     def _put(self, message: Message, kind: int, tag: int) -> None:
         number = self.schema.number(type(message))

@@ -1,5 +1,5 @@
-"""The command line: `splitplane run|check|plan|demo|bench`, and `stats|top|connections|memory|why` (see.py). Each command's
-body is a module of its own, imported when asked.
+"""The command line: `splitplane run|check|plan|demo|bench`, and `stats|top|connections|memory|why` (see.py), `reload`.
+Each command's body is a module of its own, imported when asked.
 
 Exit codes: 0 done; 1 something is wrong with the layout, the machine or the actors, or the demo or bench saw an error;
 2 the command line itself; 3 the runtime failed while it ran.
@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..loadgen.command import bench_arguments
 from ..runtime.errors import Problem, SplitplaneError, StartError
-from . import see
+from . import reload, see
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _plan(commands.add_parser("plan", help="the memory a layout takes, by section"))
     _demo(commands.add_parser("demo", help="serve examples/hello and send it real requests"))
     see.add_commands(commands)
+    reload.add_command(commands)
     bench_arguments(
         commands.add_parser("bench", help="load one core with millions of connections, measured")
     )

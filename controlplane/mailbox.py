@@ -217,8 +217,11 @@ class Mailbox:
                 restarts.give_up(self.name, error)
                 return
             try:
-                self.actor = restarts.make()
+                before, self.actor = self.actor, restarts.make()
                 self.actor.__timers__ = self._timers
+                self.actor.__pushes__ = before.__pushes__
+                if hasattr(before, "config"):  # as changed since the start
+                    self.actor.config = before.config  # type: ignore[attr-defined]
                 await self.actor.on_start()
                 self.restarted += 1
                 return

@@ -48,6 +48,7 @@ def service_of(
             for name, control in layout.control.items()
             if control.on_error == "restart"
         },
+        ports={name: group.listen for name, group in layout.group.items()},
         streams_to={number: name for number, name in reports.items() if name},
     )
 

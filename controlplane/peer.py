@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ..dataplane.ring import ASK, EVERY_LISTENER, PAYLOAD, TAG_BITS, TELL, Ring
+from ..dataplane.pushes import EVENT_PUSH, parts
+from ..dataplane.ring import ASK, EVENT, EVERY_LISTENER, PAYLOAD, TAG_BITS, TELL, Ring
 from ..runtime.actor import Sender
 from ..runtime.errors import AskError
 from ..runtime.fixed import Fixed
@@ -34,7 +35,7 @@ class _Done:
         yield
 
 
-_DONE = _Done()
+DONE = _Done()
 
 
 class _Letter(NamedTuple):
@@ -74,6 +75,7 @@ class CorePeer:
         self._letters: deque[_Letter] = deque()
         self._asks: dict[int, tuple[asyncio.Future[Fixed], type[Fixed], str]] = {}
         self._next_tag = 1
+        self._pushed = 0
         self._thread = threading.get_ident()
         self._closed = self._hung_up = ""
         self._error: type[Exception] = RuntimeError
@@ -171,19 +173,45 @@ class CorePeer:
             self._letters.clear()
             self._want(self.core_id, self._ring, 0)
 
-    def _send(self, message: Message, kind: int, target: int, tag: int) -> Awaitable[None]:
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return bool(self._closed)
+
+    def push(self, kind: int, to: int, data: bytes) -> Awaitable[None]:
+        """Sends a push (dataplane/pushes.py) as so many messages as it takes: all of them, or none (QueueFull)."""
+        self._may_send()
+        self._pushed = (self._pushed + 1) & 0xFFFFFFFF
+        pieces = list(parts(kind, to, self._pushed, data))
+        if len(self._letters) + len(pieces) > WAITING_MAX:
+            raise asyncio.QueueFull(self._too_many())
+        sent: Awaitable[None] = DONE
+        for piece in pieces:
+            sent = self._post(EVENT_PUSH, piece, EVENT)
+        return sent
+
+    def _may_send(self) -> None:
         if threading.get_ident() != self._thread:
             raise RuntimeError(
-                "tell and ask belong to the runtime's event loop: call_soon_threadsafe"
+                "what the runtime does belongs to its event loop: call_soon_threadsafe"
             )
         if self._closed:
             raise self._error(self._closed)
-        number, payload = self._schema.number(type(message)), message.to_bytes()
+
+    def _too_many(self) -> str:
+        return f"{WAITING_MAX} messages wait for core {self.core_id} already: await each tell"
+
+    def _send(self, message: Message, kind: int, target: int, tag: int) -> Awaitable[None]:
+        self._may_send()
+        return self._post(self._schema.number(type(message)), message.to_bytes(), kind, target, tag)
+
+    def _post(
+        self, number: int, payload: bytes, kind: int, target: int = 0, tag: int = 0
+    ) -> Awaitable[None]:
         if not self._letters and self._ring.put(number, payload, kind=kind, target=target, tag=tag):
-            return _DONE
+            return DONE
         if len(self._letters) >= WAITING_MAX:
-            text = f"{WAITING_MAX} messages wait for core {self.core_id} already: await each tell"
-            raise asyncio.QueueFull(text)
+            raise asyncio.QueueFull(self._too_many())
         self.waited += 1
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sent.add_done_callback(_seen)  # nobody need await a tell
@@ -239,8 +267,8 @@ class GroupPeer(Sequence[CorePeer]):
 
     def tell(self, message: Message) -> Awaitable[None]:
         """Sends `message` to each core of the group; awaiting it waits until all have room for it."""
-        waits = [wait for core in self._cores if (wait := core.tell(message)) is not _DONE]
-        return asyncio.gather(*waits, return_exceptions=False) if waits else _DONE  # type: ignore[return-value]
+        waits = [wait for core in self._cores if (wait := core.tell(message)) is not DONE]
+        return asyncio.gather(*waits, return_exceptions=False) if waits else DONE  # type: ignore[return-value]
 
     async def ask_all(self, request: Request[R], *, timeout: float = 5.0) -> list[R]:
         """Asks all cores of the group at once; the replies in their order.

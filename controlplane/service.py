@@ -13,6 +13,7 @@ from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
 from ..events import fault_message
 from ..runtime.actor import CloseReason, ControlActor
 from ..runtime.errors import QuarantineError
+from ..runtime.layout import Listen
 from ..runtime.mesh import CONTROL, Mesh
 from ..runtime.message import Message
 from ..runtime.schema import Schema
@@ -20,6 +21,7 @@ from .faults import FaultLog, Locate
 from .mailbox import Mailbox
 from .peer import CorePeer, CoreSender, GroupPeer
 from .post import Post
+from .push import Pushes
 from .restarts import Restarts
 from .server import stream_factory
 from .streams import CoreStreams, Streams
@@ -59,13 +61,15 @@ class Service:
         locate: Locate | None = None,
         restarts: Mapping[str, Restarts] | None = None,
         streams_to: Mapping[int, str] | None = None,
+        ports: Mapping[str, Sequence[Listen]] | None = None,
     ) -> None:
         """Nothing runs before `start`.
 
         `actors`: control actors by name, each with its mailbox's limit in messages, in the order of the layout;
         `groups`: numbers of the cores by group; `listeners`: data actors by number (struct actor.number);
         `locate`: finds file and line of a fault that the core could not place; `restarts`: how the actors of these
-        names are supervised; `streams_to`: which actor has the connections that a listener gives to the control plane.
+        names are supervised; `streams_to`: which actor has the connections that a listener gives to the control plane;
+        `ports`: the listeners of each group.
         """
         import structlog
 
@@ -85,6 +89,7 @@ class Service:
         self.streams = Streams()
         self.post = Post(schema, self._log)
         self.cores: list[CorePeer] = []
+        self.pushes = Pushes(self.cores, self._groups, ports or {})
         self.taken = 0
 
     @property
@@ -101,6 +106,11 @@ class Service:
     def faults(self) -> int:
         """Handlers' failures that the cores told of."""
         return self._fault_log.faults
+
+    @property
+    def actors(self) -> dict[str, ControlActor]:
+        """The control actors by name."""
+        return {mailbox.name: mailbox.actor for mailbox in self.mailboxes}
 
     def group(self, name: str) -> GroupPeer:
         """The cores of a group. KeyError, naming those there are, if there is none of that name."""
@@ -130,6 +140,7 @@ class Service:
             self._inboxes.append(Inbox(number, ring, peer, self.streams.cores[number]))
         for number, (name, (actor, limit)) in enumerate(self._actors.items()):
             restarts = self._restarts.get(name)
+            actor.__pushes__ = self.pushes
             mailbox = Mailbox(number, name, actor, limit, self.post.number, self._log, restarts)
             self.mailboxes.append(mailbox)
         self._poller = Poller([inbox.ring for inbox in self._inboxes])

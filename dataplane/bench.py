@@ -21,7 +21,13 @@ class BenchCore:
     """One core with one listener; `actor` is its struct actor *, still to be bound."""
 
     def __init__(
-        self, *, connections: int, side_state_bytes: int, actor_bytes: int, buffer_bytes: int
+        self,
+        *,
+        connections: int,
+        side_state_bytes: int,
+        actor_bytes: int,
+        buffer_bytes: int,
+        subscriptions: int = 0,
     ) -> None:
         header = arena_header(
             ArenaConfig(
@@ -35,6 +41,7 @@ class BenchCore:
                 core_id=0,
                 layout_hash=0,
                 page_size=PAGE,
+                subscriptions=subscriptions,
             )
         )
         self.memory = mmap.mmap(-1, int(header.bytes))

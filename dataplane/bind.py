@@ -7,7 +7,7 @@ from typing import Any
 from .native import ffi, lib
 from .symbols import HANDLERS, address_of
 
-__all__ = ["Entry", "MessageEntry", "Pace", "bind", "core_offsets", "relay"]
+__all__ = ["Entry", "MessageEntry", "Pace", "bind", "config_offsets", "core_offsets", "relay"]
 
 LINE = 64
 STATE_IN_RECORD: int = lib.RECORD_STATE_BYTES
@@ -38,6 +38,8 @@ class Pace:
     reply_reserve: int = 16 * 1024
     calls_per_turn: int = 16
     tick_milliseconds: int = 0
+    push_queue: int = 256 * 1024
+    push_reset: bool = False
 
 
 def core_offsets(sizes: Iterable[int]) -> tuple[list[int], int]:
@@ -47,6 +49,22 @@ def core_offsets(sizes: Iterable[int]) -> tuple[list[int], int]:
         offsets.append(end)
         end += -(-size // LINE) * LINE
     return offsets, end
+
+
+def config_offsets(sizes: Iterable[int]) -> tuple[list[int], int]:
+    """Where each actor's config lies in an image of the configuration (configure.h), and the image's bytes."""
+    offsets, end = [], 0
+    for size in sizes:
+        offsets.append(end)
+        end += -(-size // 8) * 8
+    return offsets, end
+
+
+def set_pace(actor: Any, pace: Pace) -> None:
+    """How a struct actor is fed."""
+    actor.max_unconsumed, actor.reply_reserve = pace.max_unconsumed, pace.reply_reserve
+    actor.calls_per_turn, actor.tick_period = pace.calls_per_turn, pace.tick_milliseconds
+    actor.push_queue, actor.push_reset = pace.push_queue, pace.push_reset
 
 
 def bind(
@@ -90,8 +108,7 @@ def bind(
     kept = ffi.new("uint64_t[]", -(-max(len(config), 1) // 8))
     ffi.memmove(kept, config, len(config))
     actor.config = ffi.cast("uint8_t *", kept)
-    actor.max_unconsumed, actor.reply_reserve = pace.max_unconsumed, pace.reply_reserve
-    actor.calls_per_turn, actor.tick_period = pace.calls_per_turn, pace.tick_milliseconds
+    set_pace(actor, pace)
     actor.number, actor.reports_to = number, reports_to
     return kept
 

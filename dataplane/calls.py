@@ -155,6 +155,14 @@ class Call:
         """connection.need"""
         lib.call_need(self.pointer, length)
 
+    def subscribe(self, record: Any, topic: int) -> bool:
+        """self.subscribe"""
+        return bool(lib.call_subscribe(self.pointer, record, topic))
+
+    def unsubscribe(self, record: Any, topic: int) -> bool:
+        """self.unsubscribe"""
+        return bool(lib.call_unsubscribe(self.pointer, record, topic))
+
     def close(self, record: Any) -> None:
         """connection.close"""
         lib.call_close(self.pointer, record)

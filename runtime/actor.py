@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy
 
+    from ..controlplane.push import Pushes
     from ..controlplane.timers import Timer, Timers
 
 __all__ = [
@@ -215,6 +216,18 @@ class DataActor:
         """
         raise NotImplementedError(f"self.tell {OUTSIDE}")
 
+    def subscribe(self, connection: Connection[Any], topic: int) -> bool:
+        """From now on `connection` gets what `runtime.publish(topic, …)` sends, until it unsubscribes or closes.
+
+        A topic is any 64-bit number; the topic of a text is `view.hash()`. True also if it had subscribed before; False,
+        counted, when the core holds as many `subscriptions` as its group may have.
+        """
+        raise NotImplementedError(f"self.subscribe {OUTSIDE}")
+
+    def unsubscribe(self, connection: Connection[Any], topic: int) -> bool:
+        """No more of that topic for `connection`. False if it had not subscribed."""
+        raise NotImplementedError(f"self.unsubscribe {OUTSIDE}")
+
     def connection(self, handle: int) -> Connection[Any]:
         """The connection of that handle on this core and of this actor; falsy if it is gone or elsewhere."""
         raise NotImplementedError(f"self.connection {OUTSIDE}")
@@ -293,6 +306,19 @@ class ControlActor:
         Each runs in a task of its own, beside the messages and the other connections.
         """
         writer.close()
+
+    __pushes__: Any = None
+
+    @property
+    def push(self) -> Pushes:
+        """Sends to connections: `self.push.send(handle, data)`, `.broadcast(group, data)`, `.publish(topic, data)`.
+
+        RuntimeError while no runtime runs this actor.
+        """
+        if self.__pushes__ is None:
+            raise RuntimeError(f"no runtime runs this {type(self).__name__}: it can't push")
+        pushes: Pushes = self.__pushes__
+        return pushes
 
     async def on_start(self) -> None:
         """Once, before the first message and before the cores start: they answer no ask yet."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..dataplane.bind import MessageEntry, Pace, bind, core_offsets, relay
+from ..dataplane.bind import MessageEntry, Pace, bind, config_offsets, core_offsets, relay
 from ..dataplane.core import Core
 from ..nic.afxdp import Afxdp, QueueOrder
 from ..nic.memory import Wire
@@ -11,6 +11,7 @@ from ..nic.tap import Tap
 from .boot import BootCore
 from .config import config_of
 from .fixed import Fixed
+from .footprint import config_size
 from .imports import Actors, data_listeners
 from .layout import Layout, Listen
 from .mesh import Mesh
@@ -39,11 +40,13 @@ def assemble(
     group = layout.group[order.group]
     specs = [spec_of(actors.data[order.group, number]) for number in range(len(group.listen))]
     offsets, _ = core_offsets([spec.core_size for spec in specs])
+    configs, _ = config_offsets(map(config_size, specs))
     numbers = {(name, place): at for at, (name, place, _) in enumerate(data_listeners(layout))}
     mailboxes = {name: number for number, name in enumerate(layout.control)}
     for place, (listen, spec) in enumerate(zip(group.listen, specs, strict=True)):
         listener = order.listeners[place]
         pointer = core.listen(listener.port, listener.descriptor)
+        core.pointer.listeners[place].config_at = configs[place]
         entries = program.entries(spec.actor, pointer)
         core.keep(
             bind(
@@ -103,6 +106,8 @@ def pace_of(listen: Listen) -> Pace:
         listen.reply_reserve,
         listen.calls_per_turn,
         listen.tick_milliseconds,
+        listen.push_queue,
+        listen.push_slow == "reset",
     )
 
 

@@ -63,6 +63,7 @@ class Embedding:
             limits = (supervision.restarts, supervision.restart_seconds)
             restarts = Restarts(make, *limits, self._give_up)
             actor = make()
+        actor.__pushes__ = self._running.pushes
         name = name or type(actor).__qualname__
         return await self._running.post.spawn(actor, name, mailbox, restarts)
 

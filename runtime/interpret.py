@@ -243,6 +243,14 @@ class Running:
             return self._live.now().tell_cores(number, schema.cores(to), message.to_bytes())
         return self._live.now().tell(number, to, message.to_bytes())
 
+    def subscribe(self, connection: RunningConnection, topic: int) -> bool:
+        """Has a connection get what is published to a topic."""
+        return connection._there().subscribe(connection._record, wrap(topic))
+
+    def unsubscribe(self, connection: RunningConnection, topic: int) -> bool:
+        """Undoes it."""
+        return connection._there().unsubscribe(connection._record, wrap(topic))
+
     def connection(self, handle: int) -> RunningConnection:
         """A connection of this core by its handle."""
         call = self._live.now()

@@ -211,6 +211,10 @@ class Listen(Part):
     """Bytes of send space that are free whenever on_data runs."""
     tick_milliseconds: Annotated[int, Field(ge=0, le=86_400_000)] = 1000
     """Period of on_tick; 0 = never."""
+    push_queue: Annotated[Size, Field(ge=64, le=2**30)] = 256 * 2**10
+    """Bytes that a connection may have queued, a push that would exceed them included. An idle one takes any push."""
+    push_slow: Literal["drop", "reset"] = "drop"
+    """A push to a connection that has more queued: dropped for it, or the connection is reset; counted either way."""
     calls_per_turn: Annotated[int, Field(ge=1, le=1024)] = 16
     """on_data calls one connection may have in one turn before the others get theirs."""
 
@@ -235,6 +239,8 @@ class Group(Part):
     """Connections in TIME-WAIT, per core; beyond, the oldest makes room. Frame drivers."""
     frames: Annotated[Size, Field(ge=2**20, le=2**34)] = 16 * 2**20
     """Bytes of frame memory, per core, shared by its queues. Driver afxdp."""
+    subscriptions: Annotated[int, Field(ge=0, le=CONNECTIONS_MAX)] | None = None
+    """Most subscriptions to topics at a time, per core; none given: as many as connections if an actor subscribes."""
     idle: Literal["adaptive", "spin"] = "adaptive"
     """`adaptive` sleeps when there is nothing to do; `spin` never does and burns the CPU."""
     listen: Annotated[tuple[Listen, ...], Field(max_length=LISTENERS_MAX, strict=False)]
@@ -266,6 +272,7 @@ class Layout(Part):
     """`module:Class` of messages that no actor takes, but the program that embeds the runtime (`runtime.messages`)."""
     _directory: Path = PrivateAttr(default_factory=Path.cwd)
     _file: str = PrivateAttr(default="layout")
+    _source: tuple[Path, tuple[str, ...]] | None = PrivateAttr(default=None)
 
     @property
     def directory(self) -> Path:
@@ -296,11 +303,19 @@ class Layout(Part):
         text = self.model_dump_json().encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
-    def located(self, directory: Path, file: str) -> Self:
-        """The same layout, with its modules in `directory` and called `file` in messages."""
+    @property
+    def source(self) -> tuple[Path, tuple[str, ...]] | None:
+        """The file it was read from and what `--set` put over it; None for one built in Python."""
+        return self._source
+
+    def located(
+        self, directory: Path, file: str, source: tuple[Path, tuple[str, ...]] | None = None
+    ) -> Self:
+        """The same layout, with its modules in `directory` and called `file` in messages; `source` as the property."""
         copy = self.model_copy()
         copy._directory = directory
         copy._file = file
+        copy._source = source
         return copy
 
     @model_validator(mode="wrap")

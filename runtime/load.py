@@ -42,6 +42,7 @@ def read_layout(
     if data is None:
         return None, set(), problems
     set_keys: list[str] = []
+    overrides = tuple(overrides)
     for text in overrides:
         problem, key = override(data, text)
         problems += [problem] if problem else []
@@ -53,7 +54,9 @@ def read_layout(
     except LayoutError as error:
         problems += [_placed(problem, name, set_keys) for problem in error.problems]
         layout, dead = salvage(data)
-    return layout and layout.located(file.resolve().parent, name), dead, problems
+    if layout is not None:
+        layout = layout.located(file.resolve().parent, name, (file.resolve(), tuple(overrides)))
+    return layout, dead, problems
 
 
 def _parsed(file: Path) -> tuple[dict[str, Any] | None, list[Problem]]:

@@ -23,6 +23,10 @@ class Footprint:
     """A connection's application state beyond what its record holds: the largest of all listeners."""
     actors: int = 0
     """The core state of all listeners' actors, each rounded up to 64."""
+    subscriptions: int = 0
+    """How many subscriptions to topics there is room for; not bytes."""
+    config: int = 0
+    """The configs of all listeners' actors, each rounded up to 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ def arena_config(
         core_id=core,
         layout_hash=layout.digest(),
         page_size=page_size,
+        subscriptions=footprint.subscriptions,
+        config_bytes=footprint.config,
     )
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .embedding import Embedding
+from .live import Live
 
 if TYPE_CHECKING:
     from ..controlplane.make import GiveUp
     from ..controlplane.peer import GroupPeer
+    from ..controlplane.reload import Door
     from ..controlplane.service import Service
     from .attached import Attached, Rows
     from .controller import Controller, Event
@@ -47,7 +48,7 @@ def start(layout: str | Path | Layout, overrides: Iterable[str] = ()) -> Runtime
     return Runtime(layout)
 
 
-class Runtime(Embedding):
+class Runtime(Live):
     """A running layout. `runtime["web"]` tells and asks a group's cores; see also `workers`, `counters`, `wait`."""
 
     def __init__(self, layout: Layout, *, verbose: bool = False, alone: bool = False) -> None:
@@ -63,6 +64,7 @@ class Runtime(Embedding):
         self._controller: Controller | None = None
         self._service: Service | None = None
         self._presence: Presence | None = None
+        self._door: Door | None = None
         self._last: list[dict[str, int]] = []
         self._taken = 0
 
@@ -81,6 +83,7 @@ class Runtime(Embedding):
             self._presence = self._present()
             await started.start()
             self._presence.begin(self._service, lambda: (started.workers, started.launcher_pid))
+            self._door = await self._open_door()
         except BaseException:
             await self._close()
             raise
@@ -221,7 +224,15 @@ class Runtime(Embedding):
 
         return Presence(self._held)
 
+    async def _open_door(self) -> Door | None:
+        from ..controlplane.reload import Door
+
+        return await Door.open(self) if self.layout.source else None
+
     async def _close(self) -> None:
+        door, self._door = self._door, None
+        if door:
+            door.close()
         presence, self._presence = self._presence, None
         if presence:
             presence.close()

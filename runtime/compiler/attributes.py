@@ -162,7 +162,9 @@ ROW_METHODS = {"head": records.row_head, "copy_from": records.row_copy, "fill": 
 
 def member_of_actor(node: ast.Attribute, owner: type) -> Static:
     """A constant or method of the actor's class."""
-    names = dict.fromkeys(["core", "config", "now", "core_id", "tell", "connection"])
+    names = dict.fromkeys(
+        ["core", "config", "now", "core_id", "tell", "connection", "subscribe", "unsubscribe"]
+    )
     for cls in reversed(owner.__mro__[: owner.__mro__.index(DataActor)]):
         names.update(dict.fromkeys(name for name in vars(cls) if not name.startswith("_")))
     try:

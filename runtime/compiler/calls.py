@@ -218,6 +218,8 @@ class Calls(Attributes):
             return self.run(node, actor.connection(owner.kind, shape), owner.node, number.node)
         if func.attr == "tell":
             return self.tell(node, owner)
+        if func.attr in {"subscribe", "unsubscribe"}:
+            return self.subscription(node, func.attr)
         found = member_of_actor(func, owner.kind.actor).value
         if not isinstance(found, FunctionType):
             raise Refusal(func, f"{func.attr} is no method that compiles")
@@ -247,6 +249,17 @@ class Calls(Attributes):
         return self.run(
             node, actor.tell(owner.kind, got.kind, number), owner.node, got.node, core.node
         )
+
+    def subscription(self, node: ast.Call, name: str) -> Value:
+        """self.subscribe(connection, topic), self.unsubscribe(connection, topic)"""
+        which, topic = self.bound(node, name, ["connection", "topic"], {})
+        got = self.value(which)
+        if not isinstance(got.kind, ConnectionKind):
+            raise Refusal(which, f"{name}() takes a Connection, not {describe(got.kind)}")
+        if isinstance(self.value(topic).kind, ViewKind):
+            raise Refusal(topic, "a topic is a number", "use view.hash()")
+        number = self.number(topic, f"{name}()")
+        return self.run(node, connection.subscription(got.kind, name), got.node, number.node)
 
     def cores(self, node: ast.expr, group: str) -> int:
         """The cores of a group of the layout, as bits."""

@@ -24,7 +24,16 @@ from .types import (
     writer,
 )
 
-__all__ = ["METHODS", "PROPERTIES", "alive", "call_of", "property_of", "send", "state"]
+__all__ = [
+    "METHODS",
+    "PROPERTIES",
+    "alive",
+    "call_of",
+    "property_of",
+    "send",
+    "state",
+    "subscription",
+]
 
 GONE = "this connection is gone: test it first (if connection: ...)"
 NO_ROOM = "no room to send"
@@ -268,6 +277,18 @@ def hand_over(kind: ConnectionKind) -> Any:
         part = emit.parts(view, first_bytes)
         taken = emit.symbol("call_hand_over", call, record, part.data, part.length)
         return emit.compare(taken, "!=", 0)
+
+    return run
+
+
+@cache
+def subscription(kind: ConnectionKind, name: str) -> Any:
+    """self.subscribe(connection, topic), self.unsubscribe(connection, topic)"""
+
+    @operation(boolean, kind, int64)
+    def run(emit: Emit, self: Any, topic: Any) -> Any:
+        call, record = call_of(emit, kind, self), record_of(emit, kind, self)
+        return emit.compare(emit.symbol(f"call_{name}", call, record, topic), "!=", 0)
 
     return run
 
