@@ -1,4 +1,4 @@
-"""Everything that docs/actors.md shows runs, compiled and interpreted."""
+"""Everything that these pages show runs, compiled and interpreted: each is one module, with tests in it."""
 
 import importlib.util
 import inspect
@@ -13,40 +13,55 @@ import pytest
 from splitplane.runtime.actor import DataActor
 from splitplane.testing import Bench, Mode
 
-PAGE = Path(__file__).parent.parent / "docs" / "actors.md"
-CODE = "\n\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL))
-TESTS = re.findall(r"^def (test_\w+)", CODE, re.MULTILINE)
+DOCS = Path(__file__).parent.parent / "docs"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = {
+    name: "\n\n".join(BLOCK.findall((DOCS / name).read_text())) for name in ("actors.md", "push.md")
+}
+TESTS = [
+    (name, test)
+    for name, code in PAGES.items()
+    for test in re.findall(r"^def (test_\w+)", code, re.MULTILINE)
+]
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The page's Python as one module."""
-    path = tmp_path_factory.mktemp("page") / "actors_page.py"
-    path.write_text(CODE)
-    spec = importlib.util.spec_from_file_location("actors_page", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["actors_page"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["actors_page"]
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ModuleType]]:
+    """Each page's Python as one module."""
+    made = {}
+    for name, code in PAGES.items():
+        module_name = name.replace(".md", "_page")
+        path = tmp_path_factory.mktemp("page") / f"{module_name}.py"
+        path.write_text(code)
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        made[name] = module
+    yield made
+    for module in made.values():
+        del sys.modules[module.__name__]
 
 
 @pytest.mark.parametrize("mode", ["interpreted", "compiled"])
-@pytest.mark.parametrize("name", TESTS)
-def test_page(page: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, mode: Mode) -> None:
-    """Each test on the page passes in each mode."""
-    monkeypatch.setattr(page, "Bench", partial(Bench, mode=mode))
-    getattr(page, name)()
+@pytest.mark.parametrize(("page", "name"), TESTS)
+def test_page(
+    pages: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, page: str, name: str, mode: Mode
+) -> None:
+    """Each test on a page passes in each mode."""
+    monkeypatch.setattr(pages[page], "Bench", partial(Bench, mode=mode))
+    getattr(pages[page], name)()
 
 
-def test_every_actor_is_tested(page: ModuleType) -> None:
-    """No data actor of the page goes without a test."""
+@pytest.mark.parametrize("page", PAGES)
+def test_every_actor_is_tested(pages: dict[str, ModuleType], page: str) -> None:
+    """No data actor of a page goes without a test."""
     actors = [
         name
-        for name, value in vars(page).items()
+        for name, value in vars(pages[page]).items()
         if inspect.isclass(value) and issubclass(value, DataActor) and value is not DataActor
     ]
-    assert len(actors) > 8
+    assert actors
     for name in actors:
-        assert f"Bench({name}" in CODE, name
+        assert f"Bench({name}" in PAGES[page], name
