@@ -19,7 +19,7 @@ from ..runtime.assemble import assemble, attach
 from ..runtime.holdings import Holding, Holdings
 from ..runtime.layout import Layout
 from ..runtime.program import Interpreted
-from ..runtime.runtime import make_service
+from ..runtime.runtime import make_service, watch_routes
 from ..runtime.schema import schema_of
 from .run import ended
 
@@ -54,6 +54,7 @@ async def _serve(holdings: Holdings, log: Any) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     service = make_service(holdings)
     await service.start()
+    routes = await watch_routes(holdings, service)
     try:
         cores = [_open(holdings, held) for held in holdings.cores]
         for held in holdings.cores:
@@ -70,6 +71,7 @@ async def _serve(holdings: Holdings, log: Any) -> None:
             for core in cores:
                 core.close()
     finally:
+        routes.stop()
         await service.stop()
 
 

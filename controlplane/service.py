@@ -4,12 +4,13 @@ to whoever asked, or, for faults, to the log. Runs in one asyncio event loop; th
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from ..dataplane.fault_event import EVENT_FAULT, FAULT_LEAST, FaultEvent
 from ..dataplane.poller import Poller
 from ..dataplane.relay import EVENT_STREAM
 from ..dataplane.ring import EVENT, REPLY, TELL, Ring, Run
+from ..dataplane.routes import EVENT_NEIGHBOUR, NEIGHBOUR_BYTES, NeighbourEvent
 from ..events import fault_message
 from ..runtime.actor import CloseReason, ControlActor
 from ..runtime.errors import QuarantineError
@@ -91,6 +92,8 @@ class Service:
         self.cores: list[CorePeer] = []
         self.pushes = Pushes(self.cores, self._groups, ports or {})
         self.taken = 0
+        self.on_doubt: Callable[[int, NeighbourEvent], None] = lambda *_: None
+        """Called with a core's number when it doubts the next hop it was given (controlplane/routes.py)."""
 
     @property
     def running(self) -> bool:
@@ -310,6 +313,10 @@ class Service:
                 event = FaultEvent.from_bytes(run.data[start : start + run.length])
                 told = self._fault_log.told(inbox.number, event)
                 self.publish(fault_message(told), inbox.number)
+        elif run.kind == EVENT and run.type == EVENT_NEIGHBOUR and run.length >= NEIGHBOUR_BYTES:
+            for start in range(0, len(run.data), run.length):
+                doubt = NeighbourEvent.from_bytes(run.data[start : start + run.length])
+                self.on_doubt(inbox.number, doubt)
         elif run.kind == TELL:
             return self._post(inbox, run)
         else:

@@ -41,8 +41,9 @@ enum event_type {
     EVENT_FAULT = 1,
     EVENT_FRAME =
         2, /* between cores of a group (handover.h); target: how many cores have not seen it, this one counted */
-    EVENT_STREAM = 3, /* of a connection that the control plane serves (relay.h) */
-    EVENT_PUSH = 4,   /* from the control plane (push.h) */
+    EVENT_STREAM = 3,    /* of a connection that the control plane serves (relay.h) */
+    EVENT_PUSH = 4,      /* from the control plane (push.h) */
+    EVENT_NEIGHBOUR = 5, /* neighbour.h */
 };
 enum { FAULT_WHERE = 512, FAULT_DATA = 1024 };
 

@@ -60,6 +60,7 @@ static void point_into(struct core *core, void *base) {
     core->buffers = section(base, SECTION_BUFFERS);
     core->time_wait = section(base, SECTION_TIME_WAIT);
     core->neighbours = section(base, SECTION_NEIGHBOURS);
+    core->routes = section(base, SECTION_ROUTES);
     core->side_state = section(base, SECTION_SIDE_STATE);
     core->actor_state = section(base, SECTION_ACTORS);
     core->frames = section(base, SECTION_FRAMES);
@@ -126,6 +127,7 @@ int core_open(void *base, const struct core_config *config, int adopt, struct co
     memset(core, 0, sizeof *core);
     point_into(core, base);
     core->config = *config;
+    core->mtu = config->mtu;
     error = settle_hash(core, adopt);
     if (!error)
         error = allocate_lists(core);

@@ -111,6 +111,9 @@ struct core {
     uint32_t time_wait_entries;
     uint8_t *time_wait;           /* time_wait.h */
     struct neighbour *neighbours; /* neighbour.h; NEIGHBOURS of them */
+    struct routes *routes;        /* routes.h; and the table in force, NULL before the first turn */
+    const struct route_table *route_table;
+    uint32_t mtu; /* bytes of IP packet we may send now: config.mtu, or what the interface has since */
     uint8_t *side_state;
     uint8_t *actor_state;
     uint8_t *frames;

@@ -6,14 +6,11 @@
 #include "tcp_inside.h"
 #include "time_wait.h"
 
-int handover_send(struct core *core, const struct flow *flow, uint32_t hash, const struct segment *segment,
-                  uint32_t hops) {
+int handover_frame(struct core *core, const uint8_t *frame, uint32_t hops) {
     struct ring *ring = hops ? core->to[core->group_next] : NULL;
-    int opens = (segment->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-    if (!ring || opens || time_wait_find(core, flow, hash)) {
+    if (!ring) {
         return 0;
     }
-    const uint8_t *frame = segment->source - ETHERNET_SOURCE;
     struct ring_message message = {
         .kind = MESSAGE_EVENT,
         .type = EVENT_FRAME,
@@ -22,6 +19,15 @@ int handover_send(struct core *core, const struct flow *flow, uint32_t hash, con
     };
     core->counters[ring_put(ring, &message, frame) == 1 ? COUNTER_HANDED_ON : COUNTER_DROP_HANDOVER]++;
     return 1;
+}
+
+int handover_send(struct core *core, const struct flow *flow, uint32_t hash, const struct segment *segment,
+                  uint32_t hops) {
+    int opens = (segment->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+    if (opens || time_wait_find(core, flow, hash)) {
+        return 0;
+    }
+    return handover_frame(core, segment->source - ETHERNET_SOURCE, hops);
 }
 
 void handover_receive(struct core *core, const uint8_t *frame, uint32_t length, uint32_t hops) {

@@ -12,5 +12,7 @@ struct segment;
  * hops: how many cores have not seen it yet. */
 int handover_send(struct core *core, const struct flow *flow, uint32_t hash, const struct segment *segment,
                   uint32_t hops);
+/* The same for a checked IPv4 frame of any kind; 0: there is no other core to ask. */
+int handover_frame(struct core *core, const uint8_t *frame, uint32_t hops);
 /* From the ring. */
 void handover_receive(struct core *core, const uint8_t *frame, uint32_t length, uint32_t hops);

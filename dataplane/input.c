@@ -13,6 +13,7 @@ struct burst {
     struct flow flows[NIC_BURST];
     uint32_t hashes[NIC_BURST], found[NIC_BURST];
     uint32_t count;
+    uint32_t hops; /* cores of the group that have not seen these frames */
 };
 
 static void drop(struct core *core, enum counter reason) {
@@ -37,6 +38,9 @@ static void input_arp(struct core *core, const struct frame *frame) {
         drop(core, COUNTER_DROP_ARP);
         return;
     }
+    uint32_t sender;
+    memcpy(&sender, arp + ARP_SENDER_IP, 4);
+    neighbour_doubt(core, sender, arp + ARP_SENDER_MAC); /* Linux doesn't hear who asks for an address of our own */
     uint8_t *out = frame_take(core);
     if (!out) {
         return;
@@ -54,7 +58,7 @@ static void input_arp(struct core *core, const struct frame *frame) {
     core->counters[COUNTER_ARP_REPLIES]++;
 }
 
-static void input_icmp(struct core *core, const struct frame *frame, uint32_t header, uint32_t total) {
+static void input_echo(struct core *core, const struct frame *frame, uint32_t header, uint32_t total) {
     const uint8_t *ip = frame->data + ETHERNET_HEADER, *icmp = ip + header;
     uint32_t length = total - header;
     if (length < ICMP_HEADER || icmp[ICMP_TYPE] != ICMP_ECHO || icmp[ICMP_CODE] != 0 ||
@@ -83,6 +87,16 @@ static void input_icmp(struct core *core, const struct frame *frame, uint32_t he
     wire_adjust(reply + IP_HEADER + ICMP_CHECKSUM, ICMP_ECHO << 8, ICMP_ECHO_REPLY << 8);
     frame_put(core, ETHERNET_HEADER + IP_HEADER + length);
     core->counters[COUNTER_ICMP_REPLIES]++;
+}
+
+static void input_icmp(struct core *core, const struct frame *frame, uint32_t header, uint32_t total, uint32_t hops) {
+    const uint8_t *icmp = frame->data + ETHERNET_HEADER + header;
+    uint8_t type = total > header ? icmp[ICMP_TYPE] : ICMP_ECHO;
+    if (type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM) {
+        error_input(core, frame->data, icmp, total - header, hops);
+    } else {
+        input_echo(core, frame, header, total);
+    }
 }
 
 static int checksum_good(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length) {
@@ -161,7 +175,7 @@ static enum counter check_ip(struct core *core, const struct frame *frame) {
     if (total > room) {
         return COUNTER_DROP_TRUNCATED;
     }
-    if (total > core->config.mtu) {
+    if (total > greater(core->config.mtu, core->mtu)) { /* what was let in before the MTU fell comes in still */
         return COUNTER_DROP_TOO_LONG;
     }
     if (wire_fold(wire_sum(ip, header, 0)) != 0xffff) {
@@ -187,7 +201,7 @@ static void input_ip(struct core *core, const struct frame *frame, struct burst 
     if (ip[IP_PROTOCOL] == PROTOCOL_TCP) {
         input_tcp(core, frame, header, total, burst);
     } else if (ip[IP_PROTOCOL] == PROTOCOL_ICMP) {
-        input_icmp(core, frame, header, total);
+        input_icmp(core, frame, header, total, burst->hops);
     } else {
         drop(core, COUNTER_DROP_IP_PROTOCOL);
     }
@@ -215,7 +229,7 @@ static void input_frame(struct core *core, const struct frame *frame, struct bur
     }
 }
 
-static void input_segments(struct core *core, struct burst *burst, uint32_t hops) {
+static void input_segments(struct core *core, struct burst *burst) {
     table_find(core, burst->flows, burst->hashes, burst->found, burst->count);
     uint32_t epoch = core->state->epoch;
     for (uint32_t i = 0; i < burst->count; i++) {
@@ -225,7 +239,7 @@ static void input_segments(struct core *core, struct burst *burst, uint32_t hops
         }
         if (burst->found[i] != RECORD_NONE) {
             tcp_input(core, burst->found[i], &burst->segments[i]);
-        } else if (!handover_send(core, flow, burst->hashes[i], &burst->segments[i], hops)) {
+        } else if (!handover_send(core, flow, burst->hashes[i], &burst->segments[i], burst->hops)) {
             open_no_connection(core, flow, burst->hashes[i], &burst->segments[i]);
         }
     }
@@ -235,13 +249,14 @@ uint32_t input_poll(struct core *core) {
     struct frame frames[NIC_BURST];
     struct burst burst;
     burst.count = 0;
+    burst.hops = core->group_cores ? core->group_cores - 1 : 0;
     core->nic->now = core->now;
     uint32_t count = core->nic->driver->rx_burst(core->nic, frames, NIC_BURST);
     for (uint32_t i = 0; i < count; i++) {
         input_frame(core, &frames[i], &burst);
     }
     if (burst.count) {
-        input_segments(core, &burst, core->group_cores ? core->group_cores - 1 : 0);
+        input_segments(core, &burst);
     }
     if (count) {
         core->nic->driver->release(core->nic, frames, count);
@@ -253,10 +268,11 @@ void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint3
     struct frame frame = {.data = (uint8_t *)data, .length = length};
     struct burst burst;
     burst.count = 0;
+    burst.hops = hops;
     if (length > ETHERNET_HEADER) {
         input_ip(core, &frame, &burst);
     }
     if (burst.count) {
-        input_segments(core, &burst, hops);
+        input_segments(core, &burst);
     }
 }

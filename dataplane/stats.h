@@ -50,6 +50,14 @@ enum counter {
     COUNTER_HANDED_IN,         /* and got from another one */
     COUNTER_PARTIAL_CHECKSUM,  /* accepted: the sum of the pseudo-header alone */
     COUNTER_ARP_REPLIES,
+    COUNTER_ICMP_ERRORS,       /* about connections of ours: borne */
+    COUNTER_DROP_ICMP_FLIGHT,  /* about them, quoting nothing that is in flight */
+    COUNTER_PATH_MTU_LOWERED,  /* a router wants smaller segments (RFC 1191) */
+    COUNTER_MTU_CAPPED,        /* the interface's MTU was set to more than a frame takes */
+    COUNTER_ROUTES_TAKEN,      /* tables of routes and neighbours from the control plane */
+    COUNTER_NEIGHBOUR_DOUBTED, /* told the control plane: a next hop has moved or doesn't answer */
+    COUNTER_NEIGHBOURS_FORGOTTEN,
+    COUNTER_VLAN_PASSED, /* tagged frames that the steering program left to Linux */
     COUNTER_ICMP_REPLIES,
     /* Connections. */
     COUNTER_OPENED,

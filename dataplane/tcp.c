@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "actor.h"
+#include "routes.h"
 #include "tcp_inside.h"
 #include "time_wait.h"
 #include "transport.h"
@@ -11,6 +12,8 @@
 enum { DRAIN_SLICE = 1024, TIME_WAIT_BUDGET = 32 };
 
 static uint32_t poll(struct core *core) {
+    routes_look(core);
+    neighbour_turn(core);
     return input_poll(core) + time_wait_expire(core, TIME_WAIT_BUDGET);
 }
 
@@ -74,7 +77,13 @@ static uint32_t half_open_places(uint32_t limit) {
 }
 
 uint64_t tcp_list_bytes(uint32_t half_open_limit) {
-    return half_open_places(half_open_limit) * sizeof(struct half_open);
+    return half_open_places(half_open_limit) * sizeof(struct half_open) + PATHS * sizeof(struct path);
+}
+
+static void release(struct tcp *tcp) {
+    free(tcp->half_open);
+    free(tcp->paths);
+    free(tcp);
 }
 
 int tcp_attach(struct core *core, struct nic *nic) {
@@ -90,21 +99,22 @@ int tcp_attach(struct core *core, struct nic *nic) {
     uint32_t limit = core->config.half_open_limit ? core->config.half_open_limit : core->capacity / 8;
     tcp->half_open_size = half_open_places(limit);
     tcp->half_open = malloc(tcp->half_open_size * sizeof *tcp->half_open);
-    if (!tcp->half_open) {
-        free(tcp);
+    tcp->paths = malloc(PATHS * sizeof *tcp->paths);
+    if (!tcp->half_open || !tcp->paths) {
+        release(tcp);
         return -ENOMEM;
     }
     memset(tcp->half_open, 0xff, tcp->half_open_size * sizeof *tcp->half_open); /* pages exist once written */
+    memset(tcp->paths, 0, PATHS * sizeof *tcp->paths);
     core->nic = nic;
     core->transport = &tcp_transport;
     core->transport_private = tcp;
+    neighbour_recover(core);
     return 0;
 }
 
 void tcp_detach(struct core *core) {
-    struct tcp *tcp = tcp_of(core);
-    free(tcp->half_open);
-    free(tcp);
+    release(tcp_of(core));
     core->transport_private = NULL;
     core->transport = NULL;
     core->nic = NULL;

@@ -11,8 +11,8 @@ struct nic;
 int tcp_attach(struct core *core, struct nic *nic);
 void tcp_detach(struct core *core);
 /* Active open for a listener's actor; its on_open runs once the peer agreed. local_port 0: one is chosen. Addresses and
- * ports in network byte order; next_hop: the MAC it is reached by. The record's index, or 0: table, neighbours or
- * ports are exhausted. */
+ * ports in network byte order; next_hop: the MAC it is reached by while routes.h knows none; NULL: by routes.h alone.
+ * The record's index, or 0: table, neighbours or ports are exhausted, or nobody knows a next hop. */
 uint32_t tcp_connect(struct core *core, uint32_t listener, uint32_t remote_address, uint16_t remote_port,
                      uint16_t local_port, const uint8_t *next_hop);
-uint64_t tcp_list_bytes(uint32_t half_open_limit); /* of the process-local ring of half-open connections */
+uint64_t tcp_list_bytes(uint32_t half_open_limit); /* process-local: half-open connections, path MTUs */

@@ -186,6 +186,9 @@ static void input_accepted(struct core *core, uint32_t index, const struct segme
     if (!ack_input(core, index, segment) || record->state == STATE_CLOSED) {
         return;
     }
+    if (record->neighbour == NEIGHBOUR_NONE) { /* it was opened by routes.h alone */
+        record->neighbour = neighbour_learn(core, segment->source);
+    }
     if (fit == FIT_ACK_ONLY) {
         core->counters[COUNTER_DROP_WINDOW_FULL]++;
         record->flags |= FLAG_ACK_NOW;

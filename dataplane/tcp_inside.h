@@ -4,7 +4,9 @@
 
 #include <stdint.h>
 #include "core.h"
+#include "neighbour.h"
 #include "../nic/nic.h"
+#include "path.h"
 #include "record.h"
 #include "wire.h"
 
@@ -17,8 +19,10 @@ enum {                   /* milliseconds unless said otherwise */
        SYN_RETRIES = 7, /* 3 minutes (RFC 9293 section 3.8.3) */
        SYN_ACK_RETRIES = 5,
        RETRIES = 12, /* more than R2 of 100 s at the least RTO */
+       DOUBTFUL = 2, /* so many in a row: perhaps the next hop has gone */
        MSS_DEFAULT = 536,
        MSS_LEAST = 64,
+       MTU_LEAST = 68,        /* RFC 791 */
        INITIAL_SEGMENTS = 10, /* RFC 6928 */
        CHALLENGES_PER_SECOND = 1000,
        NO_SCALE = 255,
@@ -63,6 +67,9 @@ struct tcp { /* struct core.transport_private */
     uint32_t drain_cursor;
     struct half_open *half_open; /* ring, oldest first; some have gone on since */
     uint32_t half_open_size, half_open_head, half_open_count;
+    struct path *paths;   /* PATHS of them */
+    uint32_t paths_until; /* tick at which the last one expires, 0 = there is none */
+    struct neighbour_sweep sweep;
 };
 
 static inline struct tcp *tcp_of(const struct core *core) {
@@ -107,6 +114,8 @@ int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t f
 void segment_refuse(struct core *core, const struct flow *flow, const struct segment *segment);
 int segment_reset(struct core *core, uint32_t index);
 uint32_t timestamp_now(const struct core *core, uint32_t hash);
+/* tcp_error.c: an ICMP error, its header at `icmp`; hops: how many cores have not seen it yet */
+void error_input(struct core *core, const uint8_t *frame, const uint8_t *icmp, uint32_t length, uint32_t hops);
 /* tcp_secret.c */
 uint64_t secret_keyed(const uint64_t *key, const struct flow *flow, uint64_t salt);
 uint64_t secret_hash(const struct core *core, const struct flow *flow, uint64_t salt);
@@ -140,6 +149,7 @@ void rtt_sample(struct record *record, uint32_t microseconds);
 uint32_t rtt_rto(const struct record *record); /* milliseconds */
 /* tcp_out.c */
 void tcp_output(struct core *core, uint32_t index);
+uint32_t tcp_mss(const struct core *core, const struct record *record); /* bytes a segment may carry now */
 void tcp_retransmit_first(struct core *core, uint32_t index);
 void tcp_probe(struct core *core, uint32_t index);
 struct busy *tcp_busy(struct core *core, uint32_t index); /* the block, taken and started if need be; NULL: none */

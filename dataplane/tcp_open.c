@@ -4,6 +4,7 @@
 #include "actor.h"
 #include "crash.h"
 #include "neighbour.h"
+#include "routes.h"
 #include "stats.h"
 #include "table.h"
 #include "tcp.h"
@@ -32,7 +33,7 @@ static uint8_t scale_for(uint32_t window) {
 }
 
 static void agree_options(struct core *core, struct record *record, const struct segment *syn) {
-    uint32_t ours = core->config.mtu - IP_HEADER - TCP_HEADER;
+    uint32_t ours = core->mtu - IP_HEADER - TCP_HEADER;
     uint32_t mss = lesser(greater(syn->mss ? syn->mss : MSS_DEFAULT, MSS_LEAST), ours);
     if (syn->timestamps) {
         record->flags |= FLAG_TIMESTAMPS;
@@ -98,7 +99,7 @@ void open_passive(struct core *core, const struct flow *flow, uint32_t hash, con
         return;
     }
     uint16_t neighbour = neighbour_learn(core, segment->source);
-    if (neighbour == NEIGHBOUR_NONE) {
+    if (neighbour == NEIGHBOUR_NONE && !routes_hop(core, flow->remote_address)) {
         core->counters[COUNTER_DROP_NO_NEIGHBOUR]++;
         return;
     }
@@ -239,8 +240,9 @@ uint32_t tcp_connect(struct core *core, uint32_t listener, uint32_t remote_addre
     if (local_port ? table_find_one(core, &flow, hash) != RECORD_NONE : !choose_port(core, &flow, &hash)) {
         return RECORD_NONE;
     }
-    uint16_t neighbour = neighbour_learn(core, next_hop);
-    uint32_t index = neighbour == NEIGHBOUR_NONE ? RECORD_NONE : table_insert(core, &flow, hash);
+    uint16_t neighbour = next_hop ? neighbour_learn(core, next_hop) : NEIGHBOUR_NONE;
+    int reachable = neighbour != NEIGHBOUR_NONE || routes_hop(core, remote_address);
+    uint32_t index = reachable ? table_insert(core, &flow, hash) : RECORD_NONE;
     if (!index) {
         return RECORD_NONE;
     }

@@ -12,6 +12,16 @@ static int has_sent_fin(const struct record *record) {
     return (record->flags & FLAG_FIN_SENT) != 0;
 }
 
+uint32_t tcp_mss(const struct core *core, const struct record *record) {
+    const struct tcp *tcp = tcp_of(core);
+    uint32_t most = core->mtu, headers = IP_HEADER + TCP_HEADER;
+    if (tcp->paths_until && !passed(core, tcp->paths_until)) {
+        most = lesser(most, path_mtu(core, record->flow.remote_address));
+    }
+    headers += record->flags & FLAG_TIMESTAMPS ? TIMESTAMPS_BYTES : 0;
+    return lesser(record->mss, most - headers);
+}
+
 struct busy *tcp_busy(struct core *core, uint32_t index) {
     struct busy *busy = busy_take(core, index);
     if (busy && !busy->cwnd) {
@@ -101,7 +111,7 @@ void tcp_retransmit_first(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     struct busy *busy = busy_of(core, index);
     uint32_t flight = record->snd_nxt - record->snd_una;
-    uint32_t length = lesser(lesser(stream_queued(core, index), flight), record->mss);
+    uint32_t length = lesser(lesser(stream_queued(core, index), flight), tcp_mss(core, record));
     busy->rtt_start = 0;
     if (send_one(core, index, busy, 0, length)) {
         busy->rto_deadline = later(core, busy->rto);
@@ -116,7 +126,7 @@ void tcp_probe(struct core *core, uint32_t index) {
     struct busy *busy = busy_of(core, index);
     busy->rtt_start = 0;
     if (record->snd_wnd && record->snd_una == record->snd_nxt) {
-        uint32_t length = lesser(lesser(record->snd_wnd, record->mss), stream_queued(core, index));
+        uint32_t length = lesser(lesser(record->snd_wnd, tcp_mss(core, record)), stream_queued(core, index));
         if (send_one(core, index, busy, 0, length)) {
             busy->resend = record->snd_nxt;
         }
@@ -131,9 +141,10 @@ void tcp_probe(struct core *core, uint32_t index) {
 /* How much of `left` may go at once: full segments, the end of the stream, or half the peer's largest window,
  * known to within a factor of two
  * (RFC 9293 section 3.8.6.2.1; Nagle's algorithm is off). */
-static uint32_t sendable(const struct record *record, const struct busy *busy, uint32_t offset, uint32_t left) {
+static uint32_t sendable(const struct record *record, const struct busy *busy, uint32_t mss, uint32_t offset,
+                         uint32_t left) {
     uint32_t window = lesser(record->snd_wnd, busy->cwnd);
-    uint32_t most = lesser(offset < window ? window - offset : 0, record->mss);
+    uint32_t most = lesser(offset < window ? window - offset : 0, mss);
     uint32_t flight = record->snd_nxt - record->snd_una;
     if (offset < flight) {
         return lesser(lesser(most, left), flight - offset); /* once more, in whatever pieces */
@@ -141,7 +152,7 @@ static uint32_t sendable(const struct record *record, const struct busy *busy, u
     if (left <= most) {
         return left;
     }
-    return most == record->mss || most >= (1u << record->snd_wnd_bits) / 4 ? most : 0;
+    return most == mss || most >= (1u << record->snd_wnd_bits) / 4 ? most : 0;
 }
 
 /* 0: the driver has no room, or no busy block is free. */
@@ -156,11 +167,12 @@ static int send_stream(struct core *core, uint32_t index) {
     if (!busy) {
         return 0;
     }
+    uint32_t mss = tcp_mss(core, record);
     for (;;) {
         uint32_t offset = busy->resend - record->snd_una;
         uint32_t left = offset < queued ? queued - offset : 0;
         int fin_left = record->flags & FLAG_CLOSING && (!has_sent_fin(record) || busy->resend != record->snd_nxt);
-        uint32_t length = left ? sendable(record, busy, offset, left) : 0;
+        uint32_t length = left ? sendable(record, busy, mss, offset, left) : 0;
         if (!length && (left || !fin_left || offset > queued)) {
             return 1;
         }

@@ -50,6 +50,10 @@ static void put_bytes(struct core *core, uint8_t *at, uint32_t index, uint32_t o
 }
 
 int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t index, uint32_t offset, uint32_t length) {
+    if (!outgoing->next_hop) {
+        core->counters[COUNTER_DROP_NO_NEIGHBOUR]++;
+        return 1; /* lost as on any wire: its timer sends it again */
+    }
     uint8_t *frame = frame_take(core);
     if (!frame) {
         return 0;
@@ -72,7 +76,7 @@ int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t f
     struct record *record = &core->records[index];
     struct outgoing outgoing = {
         .flow = &record->flow,
-        .next_hop = neighbour_address(core, record->neighbour),
+        .next_hop = neighbour_of(core, record),
         .seq = seq,
         .ack = record->rcv_nxt,
         .flags = flags,
@@ -83,7 +87,7 @@ int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t f
     };
     if (flags & TCP_SYN) {
         int offer = !(flags & TCP_ACK); /* in a SYN-ACK only what the SYN had */
-        outgoing.mss = (uint16_t)(core->config.mtu - IP_HEADER - TCP_HEADER);
+        outgoing.mss = (uint16_t)(core->mtu - IP_HEADER - TCP_HEADER);
         if (offer || record->snd_scale || record->rcv_scale) {
             outgoing.scale = record->rcv_scale;
         }
@@ -99,7 +103,7 @@ int segment_reset(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     struct outgoing outgoing = {
         .flow = &record->flow,
-        .next_hop = neighbour_address(core, record->neighbour),
+        .next_hop = neighbour_of(core, record),
         .seq = record->snd_nxt,
         .ack = record->rcv_nxt,
         .flags = TCP_RST | TCP_ACK,

@@ -91,7 +91,9 @@ static void retransmission_due(struct core *core, uint32_t index, struct busy *b
     }
     core->counters[COUNTER_TIMEOUTS]++;
     congestion_timeout(record, busy);
-    busy->retransmits++;
+    if (++busy->retransmits >= DOUBTFUL) {
+        neighbour_doubt(core, record->flow.remote_address, NULL);
+    }
     busy->rto = lesser(busy->rto * 2, RTO_MOST);
 }
 

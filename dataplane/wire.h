@@ -51,9 +51,13 @@ enum wire_icmp { /* RFC 792 */
                  ICMP_TYPE = 0,
                  ICMP_CODE = 1,
                  ICMP_CHECKSUM = 2,
+                 ICMP_NEXT_MTU = 6, /* of "fragmentation needed": RFC 1191 section 4 */
                  ICMP_HEADER = 8,
                  ICMP_ECHO_REPLY = 0,
+                 ICMP_UNREACHABLE = 3,
                  ICMP_ECHO = 8,
+                 ICMP_TIME_EXCEEDED = 11,
+                 ICMP_PARAMETER_PROBLEM = 12,
 };
 
 enum wire_tcp { /* RFC 9293 section 3.1 */

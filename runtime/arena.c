@@ -13,6 +13,7 @@
 #include "../dataplane/neighbour.h"
 #include "../dataplane/push.h"
 #include "../dataplane/record.h"
+#include "../dataplane/routes.h"
 #include "../dataplane/stats.h"
 #include "../dataplane/table.h"
 #include "../dataplane/time_wait.h"
@@ -55,6 +56,7 @@ static void section_bytes(const struct arena_config *config, uint64_t *bytes) {
     bytes[SECTION_BUFFERS] = buffer_section_bytes(config->buffer_bytes);
     bytes[SECTION_TIME_WAIT] = time_wait_bytes(config->time_wait);
     bytes[SECTION_NEIGHBOURS] = NEIGHBOURS * sizeof(struct neighbour);
+    bytes[SECTION_ROUTES] = sizeof(struct routes);
     bytes[SECTION_SIDE_STATE] = config->side_state_bytes ? records * config->side_state_bytes : 0;
     bytes[SECTION_ACTORS] = config->actor_bytes;
     bytes[SECTION_FRAMES] = config->frame_bytes;

@@ -17,6 +17,7 @@ enum arena_section {
     SECTION_BUFFERS,    /* buffer.h: send and receive buffers */
     SECTION_TIME_WAIT,  /* time_wait.h: ring of entries, then their index */
     SECTION_NEIGHBOURS, /* neighbour.h: NEIGHBOURS * 8 bytes */
+    SECTION_ROUTES,     /* struct routes: the control plane writes it */
     SECTION_SIDE_STATE, /* application state beyond RECORD_STATE_BYTES */
     SECTION_ACTORS,     /* self.core of each actor */
     SECTION_FRAMES,     /* UMEM of a frame driver */

@@ -25,7 +25,8 @@ from ..nic.netdev import napis
 from .arena import Arena
 from .boot import BootFront
 from .errors import MachineError, Problem
-from .front_look import KERNEL, RIGHTS, port_problem
+from .front_look import FRAME_HEADERS, FRAME_MOST, KERNEL, RIGHTS, port_problem
+from .front_watch import FrontWatch
 from .layout import Layout
 
 
@@ -63,6 +64,13 @@ class Front:
     def descriptors(self) -> tuple[int, ...]:
         """What keeps frames coming and the ports ours: for the launcher to hold too."""
         return (*self.steering.descriptors, *self._reserved)
+
+    @property
+    def watch(self) -> FrontWatch:
+        """What of Linux the cores follow."""
+        return FrontWatch(
+            self.interface.index, FRAME_MOST - FRAME_HEADERS, routes=True, own=self._nic.own_address
+        )
 
     @property
     def local_address(self) -> str:

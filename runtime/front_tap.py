@@ -5,13 +5,17 @@ Held by the controller and the launcher; an interface made here is gone with the
 
 import errno
 import os
+import socket
 from typing import Any
 
 from ..nic.tap import open_queues, our_mac
 from .boot import BootFront
 from .errors import MachineError, Problem
+from .front_watch import FrontWatch
 from .layout import Layout
 
+SLOT = 2032
+"""Bytes of the largest IP packet that a frame of the driver takes."""
 _REMEDIES = {
     errno.EPERM: "run as root, or in `unshare -Urn`, or have root make it for you: "
     "ip tuntap add {name} mode tap user $USER{queues}",
@@ -38,6 +42,7 @@ class TapFront:
             key = f"nic.{layout.group[group].nic}.interface"
             text = f"the TAP interface can't be opened: {error.strerror}"
             raise MachineError(Problem(layout.file, text, key, name, remedy)) from None
+        self._name = name
         self._mac = our_mac(name).hex()
         own = nic.own_address
         assert own is not None, (
@@ -49,6 +54,11 @@ class TapFront:
     def facts(self) -> dict[str, Any]:
         """For people and programs."""
         return {"queues": len(self.descriptors)}
+
+    @property
+    def watch(self) -> FrontWatch:
+        """What of Linux the cores follow: the MTU alone, for its routes are those of the wire's other end."""
+        return FrontWatch(socket.if_nametoindex(self._name), SLOT, routes=False)
 
     def boot(self, place: int) -> BootFront:
         """What the worker of the group's core number `place` inherits."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..controlplane.make import GiveUp
     from ..controlplane.peer import GroupPeer
     from ..controlplane.reload import Door
+    from ..controlplane.routes import RouteWatches
     from ..controlplane.service import Service
     from .attached import Attached, Rows
     from .controller import Controller, Event
@@ -63,6 +64,7 @@ class Runtime(Live):
         self._holdings: Holdings | None = None
         self._controller: Controller | None = None
         self._service: Service | None = None
+        self._routes: RouteWatches | None = None
         self._presence: Presence | None = None
         self._door: Door | None = None
         self._last: list[dict[str, int]] = []
@@ -78,6 +80,7 @@ class Runtime(Live):
                 os.sched_setaffinity(0, self._holdings.control_cpus)
             self._service = make_service(self._holdings, self._give_up)
             await self._service.start()
+            self._routes = await watch_routes(self._holdings, self._service)
             started = Controller(self._holdings, self._hear, verbose=self._verbose)
             self._controller = started
             self._presence = self._present()
@@ -240,6 +243,8 @@ class Runtime(Live):
         if service:
             await service.stop()
             self._taken = service.taken
+        if self._routes:
+            self._routes.stop()
         if self._holdings:
             self._last = [held.state.counters() for held in self._holdings.cores]
             self._holdings.close()
@@ -294,3 +299,15 @@ def make_service(held: Holdings, give_up: GiveUp | None = None) -> Service:
 
     schema = schema_of(held.actors.all, more=held.actors.messages)
     return service_of(held.layout, held.actors, held.mesh, schema, give_up)
+
+
+async def watch_routes(held: Holdings, service: Service) -> RouteWatches:
+    """Begins to keep the cores in the picture of Linux's routes and neighbours."""
+    import structlog
+
+    from ..controlplane.routes import RouteWatches
+
+    watches = RouteWatches(held, structlog.get_logger("splitplane"))
+    service.on_doubt = watches.doubt
+    await watches.start()
+    return watches

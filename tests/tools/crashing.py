@@ -26,7 +26,6 @@ SOURCES = (
                 "crash",
                 "hash",
                 "intent",
-                "neighbour",
                 "push",
                 "record",
                 "share",
