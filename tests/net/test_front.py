@@ -1,6 +1,10 @@
 """What keeps an interface from serving: each is produced, said by name with its reason, and gone after the command that
 the error gives."""
 
+import ctypes
+import mmap
+import os
+import socket
 import subprocess
 import sys
 import tomllib
@@ -10,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from serving import FRONT, PEER, PORT, echo, examples, refused, serving, toml
-from splitplane.nic.afxdp import Steering
+from splitplane.nic.afxdp import Steering, audit, open_queue, section_bytes, sends
 from splitplane.nic.interface import Merging, read_interface
 from splitplane.runtime import front_look
 from splitplane.runtime.errors import Problem
+from splitplane.runtime.front import loopback, probe
 from splitplane.runtime.front_look import Look
 from splitplane.runtime.layout import Layout
 from splitplane.runtime.machine import read_machine
@@ -101,8 +106,6 @@ def test_everything_at_once(client: Client, tmp_path: Path) -> None:
 
 def test_port_of_linux(client: Client) -> None:
     """A port that a program of Linux's has is found without starting anything."""
-    import socket
-
     with socket.socket() as listener:
         listener.bind((OURS, PORT))
         listener.listen()
@@ -223,6 +226,32 @@ def test_more_sending_queues_at_the_other_end(client: Client, tmp_path: Path) ->
         assert echo(client, 1000) == "same\n"
 
 
+def test_each_queue_is_proved(client: Client) -> None:
+    """The proof sees whether the program gives a queue's frames to a socket, whether a live one comes out of it, and
+    whether one goes out; no frame is lost to it."""
+    sh(f"ethtool -L {FRONT} rx 2")
+    interface = read_interface(FRONT)
+    region = mmap.mmap(-1, section_bytes(64, 1))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(region))
+    frame = probe(interface.mac, OURS, PORT)
+    with Steering(2) as steering:
+        steering.take(OURS, PORT)
+        steering.attach(interface.index)
+        descriptor, _ = open_queue(interface.index, 0, 64, address)
+        assert not steering.takes(interface.index, 0, frame)
+        steering.socket(0, descriptor)
+        assert [steering.takes(interface.index, number, frame) for number in (0, 1)] == [
+            True,
+            False,
+        ]
+        for _ in range(100):
+            assert steering.receives(interface.index, descriptor, address, frame)
+            assert sends(descriptor, address, loopback(interface.mac))
+        found = audit(descriptor, address)
+        assert (found.fill, found.owned, found.twice, found.lost) == (32, 32, 0, 0)
+        os.close(descriptor)
+
+
 ADMIN = ("sys_admin",)
 
 
@@ -259,6 +288,15 @@ def test_rights_that_suffice(client: Client, tmp_path: Path) -> None:
     assert "16384 KiB of frames must be locked, and this user may lock 64: ulimit -l 16384" in said
     with serving(tmp_path, toml(), prefix=only(*rights, "ipc_lock")):
         assert echo(client, 1000) == "same\n"
+
+
+def test_tap_without_rights() -> None:
+    """A user who may make no TAP interface is told before the start, and how root can make it for him."""
+    text = toml(more=APART).replace('"afxdp"', '"tap"').replace(FRONT, "splittap9")
+    layout = Layout.model_validate(tomllib.loads(text))
+    found = the_one(Look(layout, "web", replace(read_machine(), capabilities=0)).problems)
+    assert "ip tuntap add splittap9 mode tap user $USER" in found.remedy
+    assert Look(layout, "web", read_machine()).problems == []
 
 
 def test_user_namespace(tmp_path: Path) -> None:

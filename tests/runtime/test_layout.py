@@ -39,6 +39,22 @@ def test_typed_parts_are_checked_together() -> None:
     )
 
 
+def test_an_interface_is_one_group_s() -> None:
+    """Two groups can't have the queues of one interface, whatever their [nic] is called; nor can busy polling be asked of
+    a driver that has nothing to poll."""
+    shared = {"interface": "eth0", "address": "10.0.0.5/24"}
+    nics = {"a": Nic(driver="afxdp", **shared), "b": Nic(driver="afxdp", **shared)}
+    ports = (Listen(port="tcp:80", actor="m:A"),)
+    groups = {name: Group(cpus=(at,), nic=name, listen=ports) for at, name in enumerate(nics)}
+    with pytest.raises(LayoutError) as caught:
+        layout(nic=nics, group=groups)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.value) == ("group.b.nic", "b")
+    assert problem.problem == "group a has all queues of eth0 already"
+    with pytest.raises(LayoutError, match="only driver afxdp has a NAPI to poll"):
+        layout(nic={"front": Nic(driver="kernel", busy_poll_microseconds=5)})
+
+
 def test_nothing_changes_a_layout() -> None:
     """A layout is a value: assigning to it is refused."""
     with pytest.raises(Exception, match="frozen"):
