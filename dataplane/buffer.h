@@ -23,4 +23,5 @@ uint8_t *buffer_bytes_at(struct core *core, uint32_t buffer);
 /* Adoption: marks a buffer as somebody's in the map; -1 if it can't be one: out of bounds, or somebody else's. */
 int buffer_mark(struct core *core, uint32_t buffer, uint32_t size_class);
 void buffer_recover(struct core *core); /* adoption: rebuild the free lists from the blocks that own buffers */
+void busy_give_islands(struct core *core, uint32_t islands); /* a list that no block names any more, and its ring */
 uint64_t buffer_free_bytes(const struct core *core);

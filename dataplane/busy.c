@@ -5,6 +5,7 @@
 #include "buffer.h"
 #include "core.h"
 #include "crash.h"
+#include "islands.h"
 #include "record.h"
 #include "push.h"
 #include "record_pool.h"
@@ -44,6 +45,12 @@ struct busy *busy_take(struct core *core, uint32_t index) {
     return &core->busy[block];
 }
 
+void busy_give_islands(struct core *core, uint32_t list) {
+    const struct islands *islands = (void *)buffer_bytes_at(core, list);
+    buffer_give(core, islands->buffer, islands->size_class);
+    buffer_give(core, list, ISLANDS_CLASS);
+}
+
 void busy_give(struct core *core, uint32_t block) {
     struct busy *busy = &core->busy[block];
     share_forget(core, busy);
@@ -51,6 +58,8 @@ void busy_give(struct core *core, uint32_t block) {
         buffer_give(core, busy->send_buffer, busy->send_class);
     if (busy->receive_buffer)
         buffer_give(core, busy->receive_buffer, busy->receive_class);
+    if (busy->islands)
+        busy_give_islands(core, busy->islands);
     CRASH_POINT(busy_buffers_given);
     busy->owner = 0;
     busy->next = core->state->busy_free;
@@ -70,7 +79,7 @@ void busy_discard(struct core *core, uint32_t index) {
 
 void busy_release(struct core *core, uint32_t index) {
     const struct busy *busy = busy_of(core, index);
-    if (busy && !busy->send_length && !busy->receive_length && !busy->shared_list && !busy->need &&
+    if (busy && !busy->send_length && !busy->receive_length && !busy->shared_list && !busy->need && !busy->islands &&
         !busy->rto_deadline && !busy->ack_deadline && !busy->persist_deadline)
         busy_discard(core, index);
 }
@@ -90,6 +99,7 @@ int buffer_mark(struct core *core, uint32_t buffer, uint32_t size_class) {
 }
 
 static void mark_block(struct core *core, struct busy *busy) {
+    busy->islands = 0; /* not acknowledged: it comes again */
     if (busy->send_buffer && buffer_mark(core, busy->send_buffer, busy->send_class)) {
         busy->send_buffer = 0;
         busy->send_length = 0;

@@ -103,7 +103,8 @@ struct busy {
     uint32_t shared_list; /* buffer of struct share_entry, a ring: bytes sent by many (share.h); 0 = none */
     uint16_t shared_first, shared_count; /* of its entries; count > 0 */
     uint32_t shared_done;                /* shared bytes acknowledged, modulo 2^32 */
-    uint8_t line0_rest[12];
+    uint32_t islands;                    /* the list of what came out of order (islands.h), 0 = none */
+    uint8_t line0_rest[8];
     /* Line 1: TCP's own. */
     uint32_t rto_deadline, ack_deadline, persist_deadline; /* ticks, 0 = none */
     uint32_t rto;                                          /* milliseconds, backed off */

@@ -35,6 +35,7 @@ static const char *const names[COUNTER_COUNT] = {
     NAME(DROP_HALF_OPEN, "drop_half_open"),
     NAME(DROP_OUT_OF_WINDOW, "drop_out_of_window"),
     NAME(DROP_OUT_OF_ORDER, "drop_out_of_order"),
+    NAME(OUT_OF_ORDER, "out_of_order"),
     NAME(DROP_DUPLICATE, "drop_duplicate"),
     NAME(DROP_TIMESTAMP, "drop_timestamp"),
     NAME(DROP_BAD_ACK, "drop_bad_ack"),

@@ -35,6 +35,7 @@ static void rest(struct core *core, uint32_t index) {
 
 static void give_back(struct core *core, uint32_t index) {
     stream_drop(core, index);
+    islands_drop(core, index);
     rest(core, index);
 }
 

@@ -1,6 +1,7 @@
 /* A segment for a connection, in the order of RFC 9293 section 3.10.7.4: timestamps, sequence, RST, SYN, ACK, text,
  * FIN; with the blind-attack rules of RFC 5961 and PAWS of RFC 7323. Owned by the core; sends through the others. */
 #include "actor.h"
+#include "buffer.h"
 #include "crash.h"
 #include "stats.h"
 #include "stream.h"
@@ -107,10 +108,10 @@ static void refuse_unfit(struct core *core, uint32_t index, const struct segment
     }
 }
 
-/* Bytes from `skip` on are new and in order: as many as the actor takes. Returns 1 if that was all of them. */
-static int input_text(struct core *core, uint32_t index, const struct segment *segment, uint32_t skip) {
+/* New bytes in order: as many as the actor takes. Returns 1 if that was all of them. */
+static int input_text(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
     struct record *record = &core->records[index];
-    uint32_t length = segment->length - skip, room = actor_window(core, index);
+    uint32_t room = actor_window(core, index);
     uint32_t taken = lesser(length, room);
     if (taken < length) {
         core->counters[COUNTER_DROP_WINDOW_FULL]++;
@@ -130,11 +131,39 @@ static int input_text(struct core *core, uint32_t index, const struct segment *s
     CRASH_POINT(text_named);
     record->rcv_nxt += taken;
     CRASH_POINT(text_counted);
-    actor_deliver(core, index, segment->data + skip, taken);
+    actor_deliver(core, index, data, taken);
     CRASH_POINT(text_delivered);
     core->state->current = RECORD_NONE;
     CRASH_POINT(text_done);
     return taken == length;
+}
+
+/* A hole was filled, or part of one: what lies behind it follows, and the peer hears of it at once (RFC 5681 section
+ * 4.2). What the actor doesn't take now is thrown away, and comes again. */
+static void input_islands(struct core *core, uint32_t index) {
+    const struct busy *busy = busy_of(core, index);
+    if (!busy || !busy->islands) {
+        return;
+    }
+    core->records[index].flags |= FLAG_ACK_NOW;
+    const uint8_t *data;
+    uint32_t length;
+    while ((data = islands_next(core, index, &length))) {
+        if (!input_text(core, index, data, length)) {
+            islands_drop(core, index);
+        }
+    }
+}
+
+/* Beyond a hole. The sender counts duplicate ACKs, so each segment gets its own (RFC 5681 section 4.2); one that knows
+ * SACK learns as much from the last of a turn. */
+static void input_beyond(struct core *core, uint32_t index, const struct segment *segment) {
+    struct record *record = &core->records[index];
+    int kept = !(segment->flags & TCP_FIN) && islands_keep(core, index, segment->seq, segment->data, segment->length);
+    core->counters[kept ? COUNTER_OUT_OF_ORDER : COUNTER_DROP_OUT_OF_ORDER]++;
+    if ((kept && record->flags & FLAG_SACK) || !segment_of_record(core, index, record->snd_nxt, TCP_ACK, 0, 0)) {
+        record->flags |= FLAG_ACK_NOW;
+    }
 }
 
 static void input_order(struct core *core, uint32_t index, const struct segment *segment) {
@@ -149,18 +178,17 @@ static void input_order(struct core *core, uint32_t index, const struct segment 
         return;
     }
     if (ahead > 0) {
-        core->counters[COUNTER_DROP_OUT_OF_ORDER]++;
-        /* One duplicate ACK a segment, at once: the sender counts them (RFC 5681 section 4.2). */
-        if (!segment_of_record(core, index, record->snd_nxt, TCP_ACK, 0, 0)) {
-            record->flags |= FLAG_ACK_NOW;
-        }
+        input_beyond(core, index, segment);
         return;
     }
     uint32_t skip = (uint32_t)-ahead;
-    if (skip < segment->length && !input_text(core, index, segment, skip)) {
+    if (skip < segment->length && !input_text(core, index, segment->data + skip, segment->length - skip)) {
         return;
     }
-    if (fin && !(record->flags & FLAG_ABORTING)) {
+    if (!fin) {
+        input_islands(core, index);
+    } else if (!(record->flags & FLAG_ABORTING)) {
+        islands_drop(core, index); /* nothing may follow a FIN */
         close_fin_received(core, index);
     }
 }

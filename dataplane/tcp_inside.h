@@ -6,6 +6,7 @@
 #include "core.h"
 #include "neighbour.h"
 #include "../nic/nic.h"
+#include "islands.h"
 #include "path.h"
 #include "record.h"
 #include "wire.h"
@@ -51,7 +52,9 @@ struct outgoing { /* a segment's header, in host byte order */
     uint16_t mss; /* 0 = no option */
     uint8_t flags;
     uint8_t scale; /* NO_SCALE = no option */
-    uint8_t timestamps;
+    uint8_t timestamps, sack_permitted;
+    uint8_t block_count;
+    struct island blocks[SACK_BLOCKS];
 };
 
 struct half_open {
@@ -107,7 +110,6 @@ void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint3
 /* tcp_options.c: 0, or -1: malformed */
 int options_read(const uint8_t *options, uint32_t length, struct segment *segment);
 uint32_t options_write(uint8_t *at, const struct outgoing *outgoing); /* bytes, a multiple of 4 */
-uint32_t options_length(const struct outgoing *outgoing);
 /* tcp_segment.c: build and gather one segment; 0: no room */
 int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t index, uint32_t offset, uint32_t length);
 int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t flags, uint32_t offset, uint32_t length);

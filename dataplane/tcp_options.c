@@ -35,9 +35,25 @@ int options_read(const uint8_t *options, uint32_t length, struct segment *segmen
     return 0;
 }
 
-uint32_t options_length(const struct outgoing *outgoing) {
-    return (outgoing->mss ? 4 : 0) + (outgoing->scale != NO_SCALE ? 4 : 0) +
-           (outgoing->timestamps ? TIMESTAMPS_BYTES : 0);
+/* RFC 2018 sections 2 and 3. */
+static uint8_t *write_sack(uint8_t *at, const struct outgoing *outgoing) {
+    if (outgoing->sack_permitted) {
+        at[0] = at[1] = OPTION_NOP;
+        at[2] = OPTION_SACK_PERMITTED;
+        at[3] = 2;
+        at += 4;
+    }
+    if (outgoing->block_count) {
+        at[0] = at[1] = OPTION_NOP;
+        at[2] = OPTION_SACK;
+        at[3] = (uint8_t)(2 + 8 * outgoing->block_count);
+        at += 4;
+    }
+    for (uint32_t i = 0; i < outgoing->block_count; i++, at += 8) {
+        wire_put32(at, outgoing->blocks[i].start);
+        wire_put32(at + 4, outgoing->blocks[i].end);
+    }
+    return at;
 }
 
 uint32_t options_write(uint8_t *at, const struct outgoing *outgoing) {
@@ -63,5 +79,5 @@ uint32_t options_write(uint8_t *at, const struct outgoing *outgoing) {
         wire_put32(at + 8, outgoing->ts_echo);
         at += TIMESTAMPS_BYTES;
     }
-    return (uint32_t)(at - start);
+    return (uint32_t)(write_sack(at, outgoing) - start);
 }

@@ -91,6 +91,9 @@ int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t f
         if (offer || record->snd_scale || record->rcv_scale) {
             outgoing.scale = record->rcv_scale;
         }
+        outgoing.sack_permitted = offer || record->flags & FLAG_SACK;
+    } else if (!length && record->flags & FLAG_SACK) { /* the MSS has no room for them beside bytes */
+        outgoing.block_count = (uint8_t)islands_blocks(core, index, outgoing.blocks);
     }
     if (!frame_take(core)) { /* before the window is promised */
         return 0;

@@ -81,6 +81,7 @@ enum tcp_option {
     OPTION_MSS = 2,            /* 4 bytes */
     OPTION_SCALE = 3,          /* 3 bytes, RFC 7323 */
     OPTION_SACK_PERMITTED = 4, /* 2 bytes, RFC 2018 */
+    OPTION_SACK = 5,           /* 2 bytes and 8 a block, RFC 2018 */
     OPTION_TIMESTAMPS = 8,     /* 10 bytes, RFC 7323 */
     TIMESTAMPS_BYTES = 12,     /* with the two NOPs in front */
 };

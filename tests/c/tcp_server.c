@@ -12,6 +12,7 @@
 #include "../../dataplane/tcp.h"
 #include "../../dataplane/transport.h"
 #include "../../dataplane/wire.h"
+#include "../../nic/faults.h"
 #include "../../nic/memory.h"
 
 enum { UNIT = 100 };
@@ -40,13 +41,15 @@ static struct core *open_server(void *arena, int adopt) {
     return core;
 }
 
-/* Until *stop, or a crash point; 0, or what failed. */
+/* Until *stop, or a crash point; 0, or what failed. reorder: chances in 65536ths that a frame comes late. */
 __attribute__((visibility("default"))) int serve(void *arena, void *wire, uint64_t wire_bytes, int adopt,
-                                                 volatile uint64_t *stop) {
+                                                 volatile uint64_t *stop, uint32_t reorder) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nothing running */
     struct core *core = open_server(arena, adopt);
-    struct nic *nic;
-    if (!core || memory_open(wire, wire_bytes, 0, &nic) || tcp_attach(core, nic) || loop_start(core, adopt)) {
+    struct nic *bare, *nic;
+    struct faults_config faults = {.seed = 1, .reorder = reorder, .reorder_delay = 200000, .held_most = 256};
+    if (!core || memory_open(wire, wire_bytes, 0, &bare) || faults_open(bare, &faults, &core->now, &nic) ||
+        tcp_attach(core, nic) || loop_start(core, adopt)) {
         return 1;
     }
     while (!*stop) {
