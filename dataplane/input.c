@@ -231,6 +231,9 @@ static void input_frame(struct core *core, const struct frame *frame, struct bur
 
 static void input_segments(struct core *core, struct burst *burst) {
     table_find(core, burst->flows, burst->hashes, burst->found, burst->count);
+    for (uint32_t i = 0; i < burst->count; i++) { /* the table has seen the first line of each record only */
+        __builtin_prefetch(&core->records[burst->found[i]].application, 1);
+    }
     uint32_t epoch = core->state->epoch;
     for (uint32_t i = 0; i < burst->count; i++) {
         const struct flow *flow = &burst->flows[i];

@@ -58,17 +58,20 @@ void table_find(struct core *core, const struct flow *flows, uint32_t *hashes, u
     hash_flows(core, flows, hashes, count);
     for (uint32_t i = 0; i < count; i++)
         __builtin_prefetch(bucket_at(core, bucket_home(hashes[i], core->buckets)));
+    uint32_t absent = 0; /* a bit each: no key with this tag, here or displaced */
     for (uint32_t i = 0; i < count; i++) {
         const struct bucket *bucket = bucket_at(core, bucket_home(hashes[i], core->buckets));
         uint32_t match = bucket_match(bucket, bucket_tag(hashes[i]));
+        absent |= (uint32_t) !(match | bucket->overflow) << i;
         index[i] = match ? bucket_index(bucket, (uint32_t)__builtin_ctz(match)) : RECORD_NONE;
         __builtin_prefetch(&core->records[index[i]], 1);
-        __builtin_prefetch(&core->records[index[i]].application, 1);
+        if (match & (match - 1)) /* one in twenty: another key with this tag */
+            __builtin_prefetch(&core->records[bucket_index(bucket, (uint32_t)__builtin_ctz(match & (match - 1)))], 1);
     }
     for (uint32_t i = 0; i < count; i++) {
         if (__builtin_expect(index[i] != RECORD_NONE && same_flow(&core->records[index[i]], &flows[i]), 1))
             continue;
-        index[i] = table_find_one(core, &flows[i], hashes[i]);
+        index[i] = absent >> i & 1 ? RECORD_NONE : table_find_one(core, &flows[i], hashes[i]);
     }
 }
 
