@@ -255,6 +255,7 @@ uint32_t input_poll(struct core *core) {
     burst.hops = core->group_cores ? core->group_cores - 1 : 0;
     core->nic->now = core->now;
     uint32_t count = core->nic->driver->rx_burst(core->nic, frames, NIC_BURST);
+    core->counters[COUNTER_VLAN_PASSED] = core->nic->stats.vlan_passed;
     for (uint32_t i = 0; i < count; i++) {
         input_frame(core, &frames[i], &burst);
     }

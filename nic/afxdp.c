@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include "nic.h"
+#include "steer.h"
 #include "xdp_ring.h"
 
 enum { QUEUE_SHIFT = 24, FRAME_MASK = (1 << QUEUE_SHIFT) - 1 };
@@ -76,7 +77,10 @@ static uint32_t receive_queue(struct nic *nic, uint32_t number, struct frame *fr
         ring_receive(queue);
     }
     if (queue->pulse) {
-        __atomic_store_n(queue->pulse, (uint64_t)nic->now, __ATOMIC_RELAXED);
+        __atomic_store_n(&queue->pulse->looked, (uint64_t)nic->now, __ATOMIC_RELAXED);
+        uint64_t tagged = __atomic_load_n(&queue->pulse->tagged, __ATOMIC_RELAXED);
+        nic->stats.vlan_passed += tagged - queue->tagged;
+        queue->tagged = tagged;
     }
     ring_send(queue);
     return count;
@@ -184,7 +188,7 @@ int afxdp_open(const uint8_t *address, struct nic **nic) {
     return 0;
 }
 
-int afxdp_add(struct nic *nic, int descriptor, void *region, uint64_t *pulse) {
+int afxdp_add(struct nic *nic, int descriptor, void *region, struct steer_pulse *pulse) {
     struct afxdp *afxdp = afxdp_of(nic);
     if (afxdp->count == AFXDP_QUEUES) {
         return -ENOSPC;

@@ -71,7 +71,7 @@ class Steering:
         """Counts every queue as looked at now: while workers start."""
         if self._pulse != ffi.NULL:
             for queue in range(self.queues):
-                self._pulse[queue] = lib.clock_now()
+                self._pulse[queue].looked = lib.clock_now()
 
     def take(self, address: str, port: int = 0) -> None:
         """TCP for this address and port is ours from now on; port 0: the whole address."""

@@ -21,6 +21,7 @@ struct nic_limits {
 
 struct nic_stats {
     uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes, tx_full;
+    uint64_t vlan_passed; /* tagged frames left to Linux, since the queues were opened */
 };
 
 struct nic {

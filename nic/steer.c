@@ -26,7 +26,8 @@ int steer_open(struct steer *steer, uint32_t queues, uint64_t silence, char *log
     *steer = (struct steer){-1, -1, -1, -1, -1, 0};
     steer->ports = bpf_map(BPF_MAP_TYPE_HASH, sizeof(struct steer_key), 1, STEER_ENTRIES, 0, "splitplane_port");
     steer->sockets = bpf_map(BPF_MAP_TYPE_XSKMAP, 4, 4, queues, 0, "splitplane_xsk");
-    steer->pulse = bpf_map(BPF_MAP_TYPE_ARRAY, 4, 8, queues, BPF_F_MMAPABLE, "splitplane_puls");
+    steer->pulse =
+        bpf_map(BPF_MAP_TYPE_ARRAY, 4, sizeof(struct steer_pulse), queues, BPF_F_MMAPABLE, "splitplane_puls");
     int error = steer->ports < 0 ? steer->ports : steer->sockets < 0 ? steer->sockets : steer->pulse;
     if (error >= 0) {
         error = steer->program = load(steer, silence, log);
@@ -58,8 +59,8 @@ int steer_attach(struct steer *steer, uint32_t interface) {
     return link < 0 ? link : 0;
 }
 
-uint64_t *steer_pulse_map(int pulse, uint32_t queues) {
-    void *mapped = mmap(NULL, queues * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED, pulse, 0);
+struct steer_pulse *steer_pulse_map(int pulse, uint32_t queues) {
+    void *mapped = mmap(NULL, queues * sizeof(struct steer_pulse), PROT_READ | PROT_WRITE, MAP_SHARED, pulse, 0);
     return mapped == MAP_FAILED ? NULL : mapped;
 }
 

@@ -15,6 +15,11 @@ struct steer_key {
     uint8_t zero;
 };
 
+struct steer_pulse { /* one a queue, in a map shared with the program */
+    uint64_t looked; /* nanoseconds of CLOCK_MONOTONIC: when its core last looked; the core's to write */
+    uint64_t tagged; /* VLAN frames that passed to Linux; the program's */
+};
+
 struct steer { /* descriptors, -1 = not open; whoever holds them keeps frames coming */
     int32_t ports, sockets, pulse, program, link;
     uint32_t native; /* 1: in the driver, 0: generic (SKB) */
@@ -27,6 +32,6 @@ int steer_socket(const struct steer *steer, uint32_t queue, int descriptor);
 /* Native if the driver can, else generic. -EBUSY: the interface has an XDP program already; -ENOSPC: a veth's other end
  * sends on more queues than this one receives on, and generic would see but some. */
 int steer_attach(struct steer *steer, uint32_t interface);
-/* The pulse map, in which a core writes its clock: uint64_t[queues], or NULL. */
-uint64_t *steer_pulse_map(int pulse, uint32_t queues);
+/* The pulse map as an array, one entry a queue; NULL: it can't be mapped. */
+struct steer_pulse *steer_pulse_map(int pulse, uint32_t queues);
 void steer_close(struct steer *steer);

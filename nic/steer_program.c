@@ -6,7 +6,7 @@
 #include <linux/in.h>
 #include <stddef.h>
 
-enum label { PASS, OURS, ARP, ICMP, LABELS };
+enum label { PASS, OURS, ARP, ICMP, TAGGED, LABELS };
 enum { KEY = -8, KEY_PORT = -4, KEY_PROTOCOL = -2, QUEUE = -12 };
 enum { R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 };
 enum { LOOKUP = 1, KTIME = 5, REDIRECT_MAP = 51 }; /* helper numbers */
@@ -110,6 +110,8 @@ static void part_frame(struct program *program, const struct steer *steer) {
     within(program, R7, 34);
     load(program, BPF_H, R5, R7, 12);
     jump(program, BPF_JEQ, R5, 0x0608, ARP); /* loads are in the machine's order, the frame in the network's */
+    jump(program, BPF_JEQ, R5, 0x0081, TAGGED);
+    jump(program, BPF_JEQ, R5, 0xa888, TAGGED);
     jump(program, BPF_JNE, R5, 0x0008, PASS);
     load(program, BPF_B, R9, R7, 14);
     copy(program, R5, R9);
@@ -142,8 +144,8 @@ static void part_port(struct program *program, const struct steer *steer) {
     jump(program, BPF_JEQ, R0, 0, PASS);
 }
 
-static void part_ours(struct program *program, const struct steer *steer, uint64_t silence) {
-    label(program, OURS);
+/* r0 = the struct steer_pulse of the queue that the frame came by; the queue's number stays on the stack. */
+static void pulse_of_queue(struct program *program, const struct steer *steer) {
     load(program, BPF_W, R5, R6, offsetof(struct xdp_md, rx_queue_index));
     store(program, BPF_W, QUEUE, R5);
     wide(program, R1, BPF_PSEUDO_MAP_FD, (uint32_t)steer->pulse);
@@ -151,7 +153,12 @@ static void part_ours(struct program *program, const struct steer *steer, uint64
     with(program, BPF_ADD, R2, QUEUE);
     call(program, LOOKUP);
     jump(program, BPF_JEQ, R0, 0, PASS);
-    load(program, BPF_DW, R9, R0, 0);
+}
+
+static void part_ours(struct program *program, const struct steer *steer, uint64_t silence) {
+    label(program, OURS);
+    pulse_of_queue(program, steer);
+    load(program, BPF_DW, R9, R0, offsetof(struct steer_pulse, looked));
     call(program, KTIME);
     with_register(program, BPF_SUB, R0, R9);
     wide(program, R1, 0, silence);
@@ -161,6 +168,15 @@ static void part_ours(struct program *program, const struct steer *steer, uint64
     set(program, R3, XDP_DROP); /* if the queue has no socket */
     call(program, REDIRECT_MAP);
     emit(program, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+}
+
+/* 802.1Q and 802.1ad: Linux's, counted. */
+static void part_tagged(struct program *program, const struct steer *steer) {
+    label(program, TAGGED);
+    pulse_of_queue(program, steer);
+    set(program, R1, 1);
+    emit(program, BPF_STX | BPF_ATOMIC | BPF_DW, R0, R1, offsetof(struct steer_pulse, tagged), BPF_ADD);
+    jump(program, BPF_JA, 0, 0, PASS);
 }
 
 /* "Who has our address?" With a shared address the question is Linux's. */
@@ -207,6 +223,7 @@ int steer_assemble(struct bpf_insn *into, const struct steer *steer, uint64_t si
     part_port(&program, steer);
     part_ours(&program, steer, silence);
     part_arp(&program, steer);
+    part_tagged(&program, steer);
     part_icmp(&program, steer);
     part_pass(&program);
     if (program.full) {

@@ -46,7 +46,8 @@ struct xdp_queue {
     uint32_t free_count;
     int32_t descriptor;
     uint32_t busy_poll; /* 1: the socket was opened so; the core drives the interface's NAPI each time it looks */
-    uint64_t *pulse;    /* when this core last looked, for the steering program; may be NULL */
+    struct steer_pulse *pulse; /* shared with the steering program (steer.h); may be NULL */
+    uint64_t tagged;           /* what it counted when last looked at */
 };
 
 struct xdp_open {

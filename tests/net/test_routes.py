@@ -207,6 +207,42 @@ def test_a_narrow_path(tmp_path: Path) -> None:
             assert counted["icmp_errors"] >= 1
 
 
+TAGGED = """
+import socket, sys
+port = int(sys.argv[2])
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind((sys.argv[1], 0))
+there = bytes.fromhex(sys.argv[3].replace(":", ""))
+for _ in range(100):
+    wire.send(there + b"\\2\\0\\0\\0\\0\\1" + b"\\x81\\0\\0\\5" + b"\\x08\\0\\x45" + bytes(60))
+"""
+LISTENS = """
+import socket
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.settimeout(30)
+print("ready", flush=True)
+seen = 0
+while seen < 100:
+    seen += wire.recv(2000)[12:17] in (b"\\x81\\0\\0\\5\\x08", b"\\x08\\0\\x45\\0\\0")
+print("all", flush=True)
+"""
+
+
+def test_tagged_frames_are_linuxes(pair: tuple[Host, Host], tmp_path: Path) -> None:
+    """Frames with an 802.1Q tag pass to Linux, every one of them, and are counted."""
+    server, client = pair
+    with serving(server, tmp_path) as running, Talk(client) as talk:
+        talk.goes_on()
+        with server.script(LISTENS) as listens:
+            assert listens.stdout is not None
+            assert listens.stdout.readline() == "ready\n"
+            client.run("python3", "-c", TAGGED, "back", "5", server.mac("front"))
+            assert listens.stdout.readline() == "all\n"
+        talk.goes_on()
+        talk.end()
+        assert counters(running)["vlan_passed"] == 100
+
+
 def test_partial_checksums(pair: tuple[Host, Host], tmp_path: Path) -> None:
     """With checksum offload on, as a veth pair has it, sums of the pseudo-header alone arrive and are counted; with it
     off none does. Either way every byte is right."""
