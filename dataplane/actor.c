@@ -63,7 +63,7 @@ static void settle(struct core *core, uint32_t index) {
     if (kept >= actor->max_unconsumed && !actor->relays) {
         count(core, COUNTER_OVERFLOWS, 1);
         connection_abort(core, index, CLOSE_OVERFLOW);
-    } else if ((record->flags & (FLAG_FIN_RECEIVED | FLAG_END_TOLD)) == FLAG_FIN_RECEIVED) {
+    } else if ((record->flags & (FLAG_FIN_RECEIVED | FLAG_END_TOLD)) == FLAG_FIN_RECEIVED && !(kept && actor->relays)) {
         record->flags |= FLAG_END_TOLD;
         if (actor->reporting[ON_END])
             run_single(core, index, ON_END, 0);
@@ -230,7 +230,7 @@ void actor_end(struct core *core, uint32_t index) {
 }
 
 void actor_timer(struct core *core, uint32_t index) {
-    if (is_going(core, index))
+    if (!(core->records[index].flags & FLAG_OPENED) || is_going(core, index)) /* on_close ran earlier in this turn */
         return;
     count(core, COUNTER_TIMERS_FIRED, 1);
     run_single(core, index, ON_TIMER, 0);
