@@ -100,20 +100,19 @@ async def measure(around: Network, kills: int, rate: int, program: str) -> dict[
         await client.wait()
         front = runtime.interface("web")
         counted = runtime.counters(0)
-        leaked = frames_lost(runtime)
+        frames = [audit(descriptor, address) for descriptor, address in runtime.held_queues("web")]
     caught = sum(1 for event in events if event.kind == "died" and event.fields["record"])
     return summary(text, times, began, over) | {
-        "frames_leaked": leaked,
+        # At most: frames that Linux dropped at the queue, and those that dead workers had in hand, handled or not.
+        "frames_lost": sum(each.dropped + each.in_hand for each in frames),
+        "frames_dropped": sum(each.dropped for each in frames),
+        "frames_in_hand": sum(each.in_hand for each in frames),
+        "frames_received": counted["rx_frames"],
+        "frames_leaked": sum(each.lost for each in frames),
         "connections_reset": caught,
         "adoptions": counted["adoptions"],
         "interface": front,
     }
-
-
-def frames_lost(runtime: Runtime) -> int:
-    """Frames that are in no ring, in nobody's hands and not with the kernel."""
-    held = runtime.held_queues("web")
-    return sum(audit(descriptor, address).lost for descriptor, address in held)
 
 
 def summary(text: str, times: list[float], began: float, over: float) -> dict[str, Any]:

@@ -151,7 +151,11 @@ def sends(descriptor: int, address: int, frame: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FrameCount:
-    """Where a queue's frames are: in the four rings, in the worker's hands, in the kernel's, twice, in no place."""
+    """Where a queue's frames are: in the four rings, in the worker's hands, in the kernel's, twice, in no place.
+
+    And since the queue was opened: received frames that dead workers had in hand, handled or not (`in_hand`), and those
+    that Linux dropped because it found no free frame, or no room in the ring (`dropped`).
+    """
 
     frames: int
     fill: int
@@ -162,6 +166,8 @@ class FrameCount:
     kernel: int
     twice: int
     lost: int
+    in_hand: int
+    dropped: int
 
 
 def audit(descriptor: int, address: int) -> FrameCount:

@@ -2,7 +2,9 @@
 #include "xdp_audit.h"
 
 #include <errno.h>
+#include <linux/if_xdp.h>
 #include <string.h>
+#include <sys/socket.h>
 #include "xdp_ring.h"
 
 static uint32_t tally(uint8_t *places, const struct xdp_region *region, const struct xdp_ring *ring, int is_desc) {
@@ -15,6 +17,14 @@ static uint32_t tally(uint8_t *places, const struct xdp_region *region, const st
         }
     }
     return to - from;
+}
+
+static uint64_t dropped(int descriptor) {
+    struct xdp_statistics statistics = {0};
+    socklen_t length = sizeof statistics;
+    return getsockopt(descriptor, SOL_XDP, XDP_STATISTICS, &statistics, &length)
+               ? 0
+               : statistics.rx_dropped + statistics.rx_ring_full;
 }
 
 int xdp_audit(int descriptor, void *region_at, struct xdp_count *count) {
@@ -43,6 +53,8 @@ int xdp_audit(int descriptor, void *region_at, struct xdp_count *count) {
         nowhere += in == 0;
     }
     count->lost = nowhere > count->kernel ? nowhere - count->kernel : 0;
+    count->in_hand = region->in_hand;
+    count->dropped = dropped(descriptor);
     xdp_unmap(&queue);
     return 0;
 }

@@ -25,7 +25,8 @@ struct xdp_region {
     uint32_t journal_ring; /* XDP_FILL, XDP_SEND; XDP_NO_RING = none; stored last, released */
     uint32_t journal_start, journal_count;
     uint32_t recovered, dropped; /* by the last recovery: frames held by the dead worker; of them claimed, unhandled */
-    uint8_t rest[36];
+    uint32_t in_hand; /* received frames that dead workers had in hand, in all: handled or not, nobody knows */
+    uint8_t rest[32];
     uint8_t owned[XDP_FRAMES_MOST]; /* 1 = in the worker's hands, in no ring */
 };
 

@@ -114,5 +114,6 @@ int xdp_recover(struct xdp_queue *queue) {
     }
     xdp_publish(queue, &queue->fill, XDP_FILL, refill);
     region->recovered = held;
+    region->in_hand += refill;
     return 0;
 }

@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -26,19 +25,22 @@ from typing import TYPE_CHECKING, Any
 from ..dataplane.core_state import CoreState
 from . import system, worker
 from .boot import Boot, BootCore, Lines
-from .errors import ActorError, Problem, SplitplaneError
+from .errors import SplitplaneError
 from .imports import import_actors
 from .layout import Layout
 from .mesh import Mesh
 from .program import Compiled
 from .schema import schema_of
 from .stall import StallWatch
+from .steps import Steps
 
 if TYPE_CHECKING:
     from .orphan import Orphan
 
 WATCH_SECONDS = 0.01
 """How often the loops' heartbeats are looked at."""
+BREATH = 0.01
+"""Seconds that a new worker has for what waited for it, before the next standby is made and takes CPU time."""
 STANDBY_ATTEMPTS = 3
 """A core whose fresh workers die this often before they are ready is given up."""
 STANDBY_PAUSE = 5.0
@@ -53,6 +55,7 @@ class Child:
     pidfd: int
     lines: Lines
     waiting: bool = False
+    watching: bool = False
     running: bool = False
     reason: str = ""
 
@@ -197,18 +200,45 @@ class Launcher:
             child.waiting = True
             if seat.worker is None:
                 self.activate(seat)
+            else:
+                self.license(seat)
+        elif what == "watching":
+            with suppress(
+                OSError
+            ):  # asleep by now: it will wake where the worker was, not behind others here
+                os.sched_setaffinity(child.pid, {seat.core.cpu})
         elif what == "running":
+            if child is seat.standby and seat.worker is not None:
+                self.bury(seat, seat.worker)  # whose death it saw before us
             child.running = seat.adopt = seat.ran = True
             seat.failures = 0
             if self.orphan and all(seat.ran for seat in self.seats):
                 system.live_alone()
             seat.watch.start(child.pid)
-            outage = time.monotonic() - seat.died_at if seat.died_at else None
+            outage = None
+            if (
+                seat.died_at
+            ):  # told of the death after the standby had seen it, our time alone is too short
+                outage = max(time.monotonic() - seat.died_at, message["seconds"])
             self.tell("running", seat, child, outage=outage, **message)
-            if not self.stopping:
-                self.fork(seat)
+            seat.fork_at = time.monotonic() + BREATH
         elif what == "failed":
             child.reason = message["text"]
+
+    def license(self, seat: Seat) -> None:
+        """Has the standby go by itself when the worker dies, if that death is one more that is tolerated."""
+        worker, standby = seat.worker, seat.standby
+        if standby is None or worker is None or not standby.waiting or standby.watching:
+            return
+        if worker.running and self.deaths_since(seat, time.monotonic()) < self.boot.restarts:
+            standby.watching = True
+            standby.lines.send(watch=worker.pid)
+
+    def deaths_since(self, seat: Seat, now: float) -> int:
+        """How many of a core's workers have died within the time that counts."""
+        while seat.deaths and seat.deaths[0] < now - self.boot.restart_seconds:
+            seat.deaths.popleft()
+        return len(seat.deaths)
 
     def activate(self, seat: Seat) -> None:
         """The standby becomes the worker."""
@@ -275,10 +305,9 @@ class Launcher:
             self.give_up(seat, seat.failures, exit_text)
             return
         seat.deaths.append(seat.died_at)
-        while seat.deaths[0] < seat.died_at - self.boot.restart_seconds:
-            seat.deaths.popleft()
-        if len(seat.deaths) > self.boot.restarts:
-            self.give_up(seat, len(seat.deaths), exit_text)
+        deaths = self.deaths_since(seat, seat.died_at)
+        if deaths > self.boot.restarts:
+            self.give_up(seat, deaths, exit_text)
             return
         self.activate(seat)
         if seat.worker is None:
@@ -307,7 +336,7 @@ class Launcher:
         }
         for one in self.of_group(core.group):
             one.quarantined = True
-            for child in (one.worker, one.standby):
+            for child in (one.standby, one.worker):
                 self.end(child, f"group {core.group} is quarantined")
             one.finished = one.worker is None and one.standby is None
         self.withdraw(core.group)
@@ -334,6 +363,7 @@ class Launcher:
         """A loop that stands still is ended; its standby does the rest."""
         if time.monotonic() >= seat.fork_at and not self.stopping:
             self.fork(seat)
+        self.license(seat)
         child = seat.worker
         if child is None or not child.running or child.reason:
             return
@@ -412,7 +442,7 @@ def serve(boot: Boot, controller: Lines, watched: int) -> int:
     return Launcher(kit, controller, orphan).run()
 
 
-def build(boot: Boot, steps: "Steps") -> worker.Kit:
+def build(boot: Boot, steps: Steps) -> worker.Kit:
     """Imports and compiles the actors of `boot`'s layout. Raises ActorError with all that is wrong with them."""
     layout = Layout.model_validate_json(json.dumps(boot.layout))
     layout = layout.located(Path(boot.directory), boot.file)
@@ -429,45 +459,6 @@ def raise_limits() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class Steps:
-    """The steps before the first fork: how long each took, and which of them left threads behind."""
-
-    def __init__(self, controller: Lines) -> None:
-        self.controller = controller
-        self.culprits: dict[str, int] = {}
-        self._known = len(system.thread_names(os.getpid()))
-        self._began = time.monotonic()
-
-    def done(self, step: str) -> None:
-        """`step` ends now, as `import hello` or `compile`: what has passed since the last one was its."""
-        now = time.monotonic()
-        self.controller.send(event="step", step=step, seconds=now - self._began)
-        threads = len(system.thread_names(os.getpid()))
-        if threads > self._known:
-            self.culprits[step] = threads - self._known
-        self._known = threads
-        self._began = time.monotonic()
-
-    def refuse_threads(self) -> None:
-        """Raises ActorError, naming threads and who started them, when a fork would lose any."""
-        names = system.thread_names(os.getpid())
-        others = [name for thread, name in names.items() if thread != os.getpid()]
-        if not others:
-            return
-        python = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
-        culprits = (
-            ", ".join(f"`{step}`" for step in self.culprits) or "the start of the interpreter"
-        )
-        raise ActorError(
-            Problem(
-                file="launcher",
-                problem=f"{len(others)} other thread(s) run before the fork and would be lost in it: "
-                f"{', '.join(python or others)}, started by {culprits}",
-                remedy="start threads in the on_start of a control actor, not when the module is imported",
-            )
-        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """A worker: one core's process, forked by the launcher with the handlers already compiled.
 
-It first is a standby, which maps and locks the core's memory, gives up its rights and waits. Told to go, it pins itself
-and reads that back, takes over the arena, and enters the loop, which it leaves only when the controller wants it to.
+It first is a standby, which maps and locks the core's memory, gives up its rights and waits. Told to go, or seeing the
+worker die that the launcher has it watch, it pins itself and reads that back, takes over the arena, and enters the
+loop, which it leaves only when the controller wants it to.
 Ctrl-C and SIGTERM are the controller's affair.
 """
 
 import gc
 import os
+import select
 import signal
 import socket
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..dataplane.core import Core
+from ..dataplane.core_state import RUNNING, CoreState
 from . import system
 from .arena import Arena
 from .assemble import assemble, attach
@@ -59,17 +62,44 @@ def live(kit: Kit, order: BootCore, lines: Lines) -> int:
     locked = lock(arena)
     dropped = system.drop_privileges()
     system.die_with(parent)
+    state = CoreState(order.arena)
     lines.send(event="waiting")
-    told = lines.wait()
-    if told is None:
+    adopt = wait(lines, state)
+    if adopt is None:
         return 1
     began = time.monotonic()
-    adopt = bool(told["adopt"])
     system.pin(order.cpu)
     core = open_core(kit, order, arena, mesh, adopt=adopt)
     core.start(restarted=adopt)
     lines.send(event="running", seconds=time.monotonic() - began, locked=locked, dropped=dropped)
     return core.run()
+
+
+def wait(lines: Lines, state: CoreState) -> bool | None:
+    """Until it is this process's turn; whether it adopts, or None when there is no launcher.
+
+    `watch` names a worker whose death is the word to go, so that nobody waits until the launcher gets its CPU.
+    """
+    poller = select.poll()
+    poller.register(lines, select.POLLIN)
+    watched = -1
+    while True:
+        for descriptor, _ in poller.poll():
+            if descriptor == watched:
+                if state.wanted == RUNNING:
+                    return True
+                poller.unregister(watched)  # it had finished: the launcher knows what is next
+                continue
+            messages = lines.receive()
+            if messages is None:
+                return None
+            for message in messages:
+                if "adopt" in message:
+                    return bool(message["adopt"])
+                with suppress(OSError):  # it is dead already: the launcher will say so
+                    watched = os.pidfd_open(message["watch"])
+                    poller.register(watched, select.POLLIN)
+                    lines.send(event="watching")
 
 
 def settle(boot: Boot, order: BootCore, lines: Lines) -> int:

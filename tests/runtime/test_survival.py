@@ -7,12 +7,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 from processes import Echoes, children, kill_worker, layout, replaced, until
 from splitplane.dataplane.peer import Peer
 from splitplane.nic.memory import Wire
 from splitplane.runtime.controller import Event
 from splitplane.runtime.runtime import Runtime
+from splitplane.runtime.system import process_status
 from survivors import GetTotals
 
 KILLS = 100
@@ -258,6 +260,47 @@ def test_killed_launcher_is_replaced_once_with_every_connection() -> None:
         assert "the launcher ended (killed by SIGKILL) again soon after it was replaced" in failure
 
     asyncio.run(scenario())
+
+
+def test_standby_takes_over_without_the_launcher() -> None:
+    """While somebody has stopped the launcher (SIGSTOP), or it waits for its CPU, a killed worker is replaced all the
+    same: connections go on. Once it runs again it counts the death, knows the new worker, and has made another standby."""
+
+    async def scenario() -> None:
+        async with Runtime(layout()) as runtime:
+            with Wire(runtime.wire(0), 1) as wire, Peer(wire) as peer:
+                peer.start()
+                echoes = Echoes(peer, 8, random.Random(13))
+                for deaths in range(1, 4):
+                    worker, launcher = runtime.workers[0].pid, runtime.launcher_pid
+                    await until(lambda: children(launcher) - {worker})  # noqa: B023 - called at once
+                    (standby,) = children(launcher) - {worker}
+                    await until(partial(is_pinned, standby, runtime.workers[0].cpu))
+                    os.kill(launcher, signal.SIGSTOP)
+                    assert kill_worker(runtime)
+                    echoes.feed()
+                    assert echoes.settle()
+                    assert runtime.workers[0].deaths == deaths - 1
+                    os.kill(launcher, signal.SIGCONT)
+                    await replaced(runtime, deaths, peer.poll)
+                    assert runtime.workers[0].pid == standby
+                assert echoes.wrong() == []
+                assert echoes.closed() == []
+            totals = await runtime["web"][0].ask(GetTotals(), timeout=30)
+            assert (totals.starts, totals.restarts) == (1, 3)
+
+    asyncio.run(scenario())
+
+
+def is_pinned(pid: int, cpu: int) -> bool:
+    """Whether this process may run on one CPU only, as a standby that watches its worker does."""
+    return os.sched_getaffinity(pid) == {cpu} and named(pid)
+
+
+def named(pid: int) -> bool:
+    """Whether it is a core's process: just forked, it still has the launcher's name."""
+    seen = process_status(pid)
+    return seen is not None and seen.name == "tested:0"
 
 
 def test_standby_that_dies_is_replaced() -> None:
