@@ -59,6 +59,8 @@ class Interface:
     """net.ipv4.conf.*.rp_filter as it counts here: 0 off, 1 strict, 2 loose."""
     routed: bool
     """Whether any route leads out of it."""
+    other_end: str
+    """A veth's other end, if it is here too and has an address: what Linux sends there never takes the wire."""
 
 
 def apart(ask: Callable[[Asked], Answer], asked: Asked) -> Answer:
@@ -137,6 +139,7 @@ def _read(name: str) -> Interface:
                 one["type"] == _UNICAST
                 for one in route.get_routes(family=socket.AF_INET, oif=index)
             ),
+            other_end=_other_end(route, link),
         )
 
 
@@ -172,11 +175,24 @@ def _merging(name: str, features: tuple[str, ...]) -> tuple[Merging, ...]:
 
 def _lower_merging(route: Any, link: Any) -> tuple[Merging, ...]:
     """What a macvlan's or a VLAN's interface merges: our program sees frames only after it."""
-    lower = link.get_attr("IFLA_LINK")
-    if not lower or link.get_attr("IFLA_LINK_NETNSID") is not None or _kind(link) == "veth":
+    if _kind(link) == "veth" or not (lower := _linked(link)):
         return ()
     (below,) = route.link("get", index=lower)
     return _merging(str(below.get_attr("IFLA_IFNAME")), (*_MERGING, "rx-gro"))
+
+
+def _other_end(route: Any, link: Any) -> str:
+    if _kind(link) != "veth" or not (other := _linked(link)):
+        return ""
+    (end,) = route.link("get", index=other)
+    named = any(route.get_addr(family=socket.AF_INET, index=other))
+    return str(end.get_attr("IFLA_IFNAME")) if named else ""
+
+
+def _linked(link: Any) -> int:
+    """The interface that this one stands on, or its other end; 0 if that is in another namespace, or there is none."""
+    here = link.get_attr("IFLA_LINK_NETNSID") is None
+    return int(link.get_attr("IFLA_LINK") or 0) if here else 0
 
 
 def _kind(link: Any) -> str:

@@ -199,6 +199,10 @@ class Look:
         """Warnings."""
         if interface.up and not interface.carrier:
             yield "it has no carrier: nothing arrives until its other end is up", "see `ip -d link`"
+        if interface.other_end:
+            text = f"its other end {interface.other_end} has an address in this same namespace: "
+            text += "what Linux sends there never takes the wire"
+            yield text, f"ip link set {interface.other_end} netns NAME"
         if interface.native is False:
             text = "its driver has no XDP of its own: the generic one works, after Linux has made its own of each frame"
             yield text, "an interface with native XDP is faster"

@@ -151,6 +151,24 @@ def test_no_carrier(client: Client) -> None:
     assert "no carrier" in str(the_one(seen.warnings))
 
 
+def test_both_ends_in_one_namespace() -> None:
+    """A veth whose other end has an address in the same namespace is warned of, and the command moves it away."""
+    ip("link", "add", FRONT, "type", "veth", "peer", "name", PEER)
+    client = Client()
+    try:
+        for name, address in ((FRONT, OURS), (PEER, "10.77.0.2")):
+            ip("address", "add", f"{address}/24", "dev", name)
+            ip("link", "set", name, "up")
+        found = the_one(look().warnings)
+        assert f"its other end {PEER} has an address in this same namespace" in str(found)
+        mend(found, NAME=str(client.holder.pid))
+        client.run("ip", "link", "set", PEER, "up")
+        assert look().warnings == []
+    finally:
+        ip("link", "del", FRONT)
+        client.close()
+
+
 def test_path_filter_without_a_route(client: Client) -> None:
     """With rp_filter and no route out of the interface Linux answers no ARP there, so nobody reaches the shared address:
     said, and mended by the route."""

@@ -18,10 +18,10 @@ def ip(*words: str) -> str:
 
 
 class Client:
-    """The other end: an empty namespace held by a process of its own."""
+    """The other end: an empty namespace held by a process that ends when this one does, however that is."""
 
     def __init__(self) -> None:
-        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        self.holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
         here = os.stat("/proc/self/ns/net").st_ino
         while os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino == here:
             time.sleep(0.005)
@@ -42,7 +42,7 @@ class Client:
     def close(self) -> None:
         """The namespace and its end of the wire vanish."""
         self.holder.send_signal(signal.SIGKILL)
-        self.holder.wait()
+        self.holder.communicate()
 
 
 @contextmanager
