@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splitplane.controlplane.demo_network import FRONT, PEER, Client, network
+from splitplane.controlplane.demo_network import FRONT, OURS, PEER, Client, network
+from splitplane.nic.interface import read_interface
 
 HERE = Path(__file__).parent
 CLIENT_CPU, SERVER_CPU = 0, 1
 BARE, BARE_PEER = "bare", "bareclient"
 THEIRS = "10.78.0.1"
+DRIVER = ("xdp_queue", "afxdp", "xdp_recover", "bpf", "steer", "steer_program")
 OFFLOADS = ("tx", "rx", "sg", "tso", "gso", "gro")
 RUN = "import sys; from splitplane.controlplane.command import main; sys.exit(main())"
 NGINX = """
@@ -128,6 +130,45 @@ def nginx(folder: Path, address: str, port: int) -> list[str]:
     """The command that runs one worker of nginx there, which says hello; its files are written into `folder`."""
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, address=address, port=port))
     return [*on(SERVER_CPU), "nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+class Frames:
+    """The programs that send and receive bare frames, compiled into a folder: wire.c with the sources of the data plane
+    beside this folder, frames.c for the client's flood and for Linux's ways."""
+
+    def __init__(self, folder: Path) -> None:
+        root = HERE.parent
+        places = [f"-I{root / name}" for name in ("dataplane", "runtime", "nic")]
+        driver = [str(root / "nic" / f"{name}.c") for name in DRIVER]
+        sources = [
+            str(path) for name in ("dataplane", "runtime") for path in (root / name).glob("*.c")
+        ]
+        fast = ["-O3", "-fno-strict-aliasing"]  # as meson.build compiles them
+        self.frames = compiled("frames", folder, driver[0])
+        self._wire = compiled("wire", folder, *fast, *places, *sources, *driver, "-lpthread")
+
+    def ours(self, mode: str, seconds: float) -> list[str]:
+        """The command of our end: `echo`, `bare` or `receive`."""
+        return [self._wire, mode, FRONT, OURS, str(seconds)]
+
+    def flooded(self, around: Stage, kind: str, receiver: list[str], seconds: float) -> float:
+        """What the receiver prints while the client sends frames of that kind: tcp to our wire, others to the peers'."""
+        front, peer, source, to = (
+            (FRONT, PEER, "10.77.0.2", OURS)
+            if kind == "tcp"
+            else (BARE, BARE_PEER, "10.78.0.2", THEIRS)
+        )
+        address = read_interface(front).mac.hex(":")
+        words = [self.frames, "flood", kind, peer, address, source, to, str(seconds + 1)]
+        sender = subprocess.Popen([*around.inside, *words])
+        try:
+            command = [*on(SERVER_CPU), *receiver]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            if done.returncode:
+                sys.exit(f"{' '.join(command)}: {done.stderr}")
+            return float(done.stdout)
+        finally:
+            sender.wait(60)
 
 
 @contextlib.contextmanager
