@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..runtime.claim import holder_of
 from ..runtime.layout import Layout
 from ..runtime.load import load_layout
 from ..runtime.machine import read_machine
@@ -48,8 +49,9 @@ def _complain(text: str) -> None:
 
 
 def demo_layout(port: int, around: Network) -> Layout:
-    """The packaged example on one CPU of this machine, the last one, and on a free port of the network."""
-    cpus = read_machine().cpus
+    """The packaged example on one CPU of this machine, the last that no runtime has, and on a free port of the network."""
+    every = read_machine().cpus
+    cpus = [cpu for cpu in every if holder_of(f"cpu/{cpu}") is None] or every
     free = port or next(candidate for candidate in (PORT, 0) if _is_free(candidate))
     return load_layout(
         Path(__file__).parent.parent / "examples" / "hello" / "layout.toml",
