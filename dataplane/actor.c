@@ -14,6 +14,7 @@
 #include "relief.h"
 #include "stream.h"
 #include "table.h"
+#include "timer.h"
 #include "topic.h"
 
 enum { WAITING = FLAG_PAUSED | FLAG_AGAIN };
@@ -230,7 +231,7 @@ void actor_end(struct core *core, uint32_t index) {
 }
 
 void actor_timer(struct core *core, uint32_t index) {
-    if (!(core->records[index].flags & FLAG_OPENED) || is_going(core, index)) /* on_close ran earlier in this turn */
+    if (is_going(core, index))
         return;
     count(core, COUNTER_TIMERS_FIRED, 1);
     run_single(core, index, ON_TIMER, 0);
@@ -251,6 +252,7 @@ void actor_close(struct core *core, uint32_t index, int reason) {
         again_drop(core, index);
     /* From here on nothing can be sent, closed or aborted: the flag goes first. */
     record->flags &= (uint16_t) ~(FLAG_OPENED | FLAG_PAUSED | FLAG_WRITABLE_WANTED);
+    timer_clear(core, index, TIMER_APPLICATION); /* it may be due in this very turn */
     count(core, COUNTER_CLOSED, 1);
     topic_forget(core, index);
     if (!actor->reporting[ON_CLOSE])
