@@ -31,7 +31,7 @@ __all__ = ["Interpreter", "fault_place"]
 PACKAGE = Path(__file__).parent.parent
 OURS = tuple(
     f"{PACKAGE}/{part}"
-    for part in ("runtime/", "dataplane/", "controlplane/", "nic/", "protocols.py")
+    for part in ("runtime/", "dataplane/", "controlplane/", "nic/", "protocols/")
 )
 NOT_FAULTS = (KeyboardInterrupt, SystemExit)
 

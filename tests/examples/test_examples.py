@@ -16,8 +16,8 @@ from processes import command, free_cpus
 from splitplane.testing import Bench, Mode
 
 ROOT = Path(__file__).parent.parent.parent
-NAMES = ("hello", "echo", "counters", "resp")
-LINES = {"resp": 150}
+NAMES = ("hello", "echo", "counters", "resp", "push")
+LINES = {"resp": 150, "push": 150}
 
 
 @pytest.fixture(scope="module", params=["interpreted", "compiled"])
@@ -47,7 +47,7 @@ def command_of(*words: bytes) -> bytes:
 
 
 def test_they_are_short() -> None:
-    """An example is at most 60 lines, resp 150."""
+    """An example is at most 60 lines, resp and push 150."""
     for name in NAMES:
         text = (ROOT / "examples" / name / f"{name}.py").read_text()
         assert len(text.splitlines()) <= LINES.get(name, 60), name

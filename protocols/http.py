@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .runtime.actor import Connection
-from .runtime.view import View
+from ..runtime.actor import Connection
+from ..runtime.view import View
 
 __all__ = [
     "OK",
@@ -29,6 +29,7 @@ __all__ = [
     "Frame",
     "Head",
     "Line",
+    "header",
     "parse_head",
     "refuse",
     "respond",
@@ -240,6 +241,25 @@ def parse_field(data: View, start: int, limit: int) -> HeaderField:
     if data[line_end] != 13 or data[line_end + 1] != 10:
         return no_field(data, 400)
     return HeaderField(OK, data[start:name_end], trimmed(data[value_start:line_end]), line_end + 2)
+
+
+def header(data: View, head: Head, name: bytes) -> View:
+    """The value of the first header field called `name` (lower or upper case) of the request `head` of `data`.
+
+    Empty if there is none. For fields that `Head` doesn't have.
+    """
+    start = 0
+    while start + 1 < head.length and data[start] == 13:
+        start += 2
+    start = data.find(b"\r\n", start) + 2
+    while 1 < start < head.length:
+        field = parse_field(data, start, head.length)
+        if field.status != OK or len(field.name) == 0:
+            break
+        if field.name.equals_ignore_case(name):
+            return field.value
+        start = field.end
+    return data[0:0]
 
 
 def no_field(data: View, status: int) -> HeaderField:
