@@ -10,6 +10,7 @@
 #include "../../dataplane/core.h"
 #include "../../dataplane/loop.h"
 #include "../../dataplane/record.h"
+#include "../../dataplane/routes.h"
 #include "../../dataplane/stats.h"
 #include "../../dataplane/stream.h"
 #include "../../dataplane/table.h"
@@ -92,8 +93,8 @@ static void put(const uint8_t *bytes, uint32_t length) {
     run();
 }
 
-static void mend(uint8_t *frame, uint32_t length) {
-    uint8_t *ip = frame + ETHERNET_HEADER, *tcp = frame + TCP_AT;
+static void mend_ip(uint8_t *frame, uint32_t length) {
+    uint8_t *ip = frame + ETHERNET_HEADER;
     memcpy(frame, core->nic->address, 6);
     wire_put16(frame + ETHERNET_TYPE, TYPE_IPV4);
     ip[IP_VERSION_LENGTH] = 0x45;
@@ -103,6 +104,11 @@ static void mend(uint8_t *frame, uint32_t length) {
     memcpy(ip + IP_DESTINATION, &core->config.local_address, 4);
     wire_put16(ip + IP_CHECKSUM, 0);
     wire_put_sum(ip + IP_CHECKSUM, wire_sum(ip, IP_HEADER, 0));
+}
+
+static void mend(uint8_t *frame, uint32_t length) {
+    uint8_t *ip = frame + ETHERNET_HEADER, *tcp = frame + TCP_AT;
+    mend_ip(frame, length);
     wire_put16(tcp + TCP_CHECKSUM, 0);
     wire_put_sum(tcp + TCP_CHECKSUM, wire_sum(tcp, length - TCP_AT, wire_pseudo(ip, length - TCP_AT)));
 }
@@ -169,6 +175,50 @@ static void op_segment(struct input *input) {
     length += TCP_AT + TCP_HEADER + options;
     mend(frame, length);
     put(frame, length);
+}
+
+/* An ICMP message that quotes one of the flows, its sequence number near what is in flight; now and then damaged. */
+static void op_error(struct input *input) {
+    uint8_t frame[400] = {0}, *icmp = frame + TCP_AT, *ip = icmp + ICMP_HEADER, *tcp = ip + IP_HEADER;
+    static const uint8_t types[4] = {ICMP_UNREACHABLE, ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM};
+    uint32_t which = take(input, 1), length = 36 + take(input, 1), damage = take(input, 1);
+    struct flow flow = {.local_address = core->config.local_address, .local_port = core->listeners[0].port};
+    memcpy(&flow.remote_address, (uint8_t[]){10, 0, 0, 0}, 4);
+    wire_put16((uint8_t *)&flow.remote_port, 5000 + which % FLOWS);
+    uint32_t index = table_find_one(core, &flow, table_hash(core, &flow));
+    frame[ETHERNET_HEADER + IP_PROTOCOL] = PROTOCOL_ICMP;
+    icmp[ICMP_TYPE] = types[which >> 2 & 3];
+    icmp[ICMP_CODE] = which & 0x10 ? (uint8_t)take(input, 1) : 4;
+    wire_put16(icmp + ICMP_NEXT_MTU, take(input, 2));
+    ip[IP_VERSION_LENGTH] = 0x45;
+    wire_put16(ip + IP_TOTAL, take(input, 2));
+    ip[IP_PROTOCOL] = PROTOCOL_TCP;
+    memcpy(ip + IP_SOURCE, &flow.local_address, 4);
+    memcpy(ip + IP_DESTINATION, &flow.remote_address, 4);
+    memcpy(tcp + TCP_SOURCE, &flow.local_port, 2);
+    memcpy(tcp + TCP_DESTINATION, &flow.remote_port, 2);
+    wire_put32(tcp + TCP_SEQUENCE, (index ? core->records[index].snd_una : 0) + (uint32_t)(int8_t)take(input, 1) * 64);
+    if (damage < 64 && damage < length - 4) {
+        icmp[4 + damage] ^= (uint8_t)take(input, 1);
+    }
+    wire_put_sum(icmp + ICMP_CHECKSUM, wire_sum(icmp, length, 0));
+    mend_ip(frame, TCP_AT + length);
+    put(frame, TCP_AT + length);
+}
+
+/* The control plane's table: a gateway or the link, another MTU. */
+static void op_routes(struct input *input) {
+    struct route_table *table = calloc(1, sizeof *table);
+    uint32_t kind = take(input, 1);
+    table->mtu = kind & 0x80 ? take(input, 2) : 0;
+    table->key = kind;
+    struct route route = {.kind = (uint16_t)(kind % 3), .address = {2, 9, 9, 9, 9, 9}};
+    struct hop hop = {.address = {2, 8, 8, 8, 8, 8}};
+    memcpy(&hop.host, (uint8_t[]){10, 0, 0, 0}, 4);
+    DEMAND(route_add(table, &route) == 0 && hop_add(table, &hop) == 0);
+    routes_publish(core->routes, table);
+    free(table);
+    run();
 }
 
 static void op_act(struct input *input) {
@@ -265,6 +315,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
             op_time(&input);
         } else if (op < 14) {
             op_act(&input);
+        } else if (op < 18) {
+            op_error(&input);
+        } else if (op < 19) {
+            op_routes(&input);
         } else {
             op_segment(&input);
         }
