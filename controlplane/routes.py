@@ -194,10 +194,10 @@ class RouteWatch:
         return Route(way.network)
 
     def _tell_mtu(self, mtu: int) -> None:
-        before = self._picture.mtu if self._picture else mtu
-        if mtu > self._watch.slot:
+        before = self._picture.mtu if self._picture else 0
+        if mtu > self._watch.slot and mtu != before:
             self._log.warning("mtu_too_large", mtu=mtu, most=self._watch.slot)
-        elif mtu != before:
+        elif before and mtu != before:
             self._log.info("mtu_changed", mtu=mtu, before=before)
 
     def _once(self, event: str, **fields: Any) -> None:
