@@ -55,9 +55,8 @@ void frame_open(struct core *core, struct call *call, struct actor *actor, uint3
     call->outer = current_set(core, index);
 }
 
-void frame_flush(struct call *call) {
+static void send_staged(struct call *call, uint32_t index) {
     int64_t length = staged(call);
-    uint32_t index = index_of(call);
     if (length > 0 && !(call->record->flags & FLAG_ABORTING)) {
         if (stream_send(call->core, index, call->core->staging, (uint32_t)length)) {
             count(call->core, COUNTER_NO_BUFFER, 1);
@@ -67,12 +66,17 @@ void frame_flush(struct call *call) {
             actor_pend(call->core, index);
         }
     }
+}
+
+void frame_flush(struct call *call) {
+    uint32_t index = index_of(call);
+    send_staged(call, index);
     room_measure(call, index);
 }
 
 void frame_close(struct call *call) {
     if (staged(call) > 0)
-        frame_flush(call);
+        send_staged(call, index_of(call));
     if (call->handed)
         relay_take(call);
     current_set(call->core, call->outer);
