@@ -287,7 +287,7 @@ class Launcher:
         if seat.failures < STANDBY_ATTEMPTS:
             self.fork(seat)
         elif seat.worker is None:
-            self.give_up(seat, seat.failures, f"before it could start: {text}")
+            self.give_up(seat, seat.failures, f"{text}, before it ran")
         else:
             seat.fork_at = time.monotonic() + STANDBY_PAUSE
             self.tell("no_standby", seat, child, exit=text)
@@ -302,7 +302,7 @@ class Launcher:
         seat.failures = 0 if child.running else seat.failures + 1
         self.tell("died", seat, child, exit=exit_text, handler=handler, record=index)
         if seat.failures >= STANDBY_ATTEMPTS:
-            self.give_up(seat, seat.failures, exit_text)
+            self.give_up(seat, seat.failures, f"{exit_text}, before it ran")
             return
         seat.deaths.append(seat.died_at)
         deaths = self.deaths_since(seat, seat.died_at)
@@ -321,7 +321,7 @@ class Launcher:
                 event="gave_up",
                 core=core.number,
                 cpu=core.cpu,
-                cause=f"its worker died {count} times before it ran: {cause}",
+                cause=f"its worker died {count} times: {cause}",
             )
             self.end(seat.standby)
             seat.finished = True
