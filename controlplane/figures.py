@@ -22,6 +22,14 @@ LOSSES = (
     "half_open_evicted",
     "time_wait_recycled",
     "connections_lost",
+    "tells_quarantined",
+    "push_slow",
+    "push_reset",
+    "push_stale",
+    "push_no_room",
+    "subscriptions_full",
+    "hand_over_refused",
+    "stream_stale",
 )
 """Counters besides drop_… that count something lost."""
 RUNS = {RUNNING: "running", DRAINING: "draining", STOPPED: "stopped"}

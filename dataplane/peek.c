@@ -11,6 +11,7 @@
 #include "buffer.h"
 #include "core.h"
 #include "record.h"
+#include "share.h"
 
 enum { TRIES = 3 };
 
@@ -52,10 +53,23 @@ static int32_t until(uint32_t deadline, uint32_t tick) {
     return left > 0 ? left : 0;
 }
 
-static void fill_busy(const struct busy *busy, uint32_t tick, struct peek_row *row) {
+/* Bytes of pushes that wait (share.h); the list may be replaced while it is read, then it is none. */
+static uint32_t shared(const void *arena, const struct busy *busy) {
+    uint64_t list = __atomic_load_n(&busy->shared_list, __ATOMIC_RELAXED);
+    uint32_t size_class = busy->shared_class, last = busy->shared_first + busy->shared_count - 1u;
+    uint64_t end = (list * 64) + (1ull << (size_class & 31));
+    if (!list || size_class > SHARE_LIST_CLASS_MAX || end > ((const struct arena_header *)arena)->config.buffer_bytes)
+        return 0;
+    const struct share_entry *entries = (const void *)((const uint8_t *)section(arena, SECTION_BUFFERS) + list * 64);
+    const struct share_entry *entry = &entries[last & ((1u << size_class >> 4) - 1)];
+    uint32_t left = entry->start + entry->length - busy->shared_done;
+    return left < 1u << 31 ? left : 0;
+}
+
+static void fill_busy(const void *arena, const struct busy *busy, uint32_t tick, struct peek_row *row) {
     row->kept = busy->receive_length;
     row->need = busy->need;
-    row->queued = busy->send_length;
+    row->queued = busy->send_length + shared(arena, busy);
     row->congestion_window = busy->cwnd;
     row->retransmit_timeout = busy->rto;
     row->retransmit_due = until(busy->rto_deadline, tick);
@@ -87,7 +101,7 @@ static void fill(const void *arena, const struct record *record, uint32_t tick, 
     row->retransmit_due = row->ack_due = row->probe_due = PEEK_NEVER;
     uint32_t block = __atomic_load_n(&record->busy, __ATOMIC_RELAXED);
     if (block && block <= header->config.busy_blocks)
-        fill_busy((const struct busy *)section(arena, SECTION_BUSY) + block, tick, row);
+        fill_busy(arena, (const struct busy *)section(arena, SECTION_BUSY) + block, tick, row);
 }
 
 /* 1 with the row of the connection at `index`; 0: there is none, or it changed hands each time we looked. Taking and

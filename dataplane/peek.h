@@ -19,7 +19,7 @@ struct peek_row { /* one connection; addresses and ports in host byte order, tim
     uint32_t idle;               /* since something was heard of the peer */
     uint32_t kept;               /* bytes received that on_data has left */
     uint32_t need;               /* bytes on_data waits for, 0 = any */
-    uint32_t queued;             /* bytes to send, those in flight included */
+    uint32_t queued;             /* bytes to send, those in flight and those pushed included */
     uint32_t in_flight;          /* sequence numbers sent and not acknowledged; frame drivers, as all that follow */
     uint32_t window;             /* bytes the peer takes beyond what it acknowledged */
     uint32_t congestion_window;  /* bytes; 0 while idle */

@@ -95,7 +95,17 @@ class Holdings:
     @property
     def private(self) -> tuple[int, ...]:
         """What a process that this one forks must not keep."""
-        cores = [number for core in self.cores for number in core.order.descriptors]
+        if not self.cores:
+            return ()  # closed: the numbers may be somebody else's by now
+        cores = [
+            number
+            for core in self.cores
+            for number in (
+                (core.order.arena,)
+                if core.order.group in self.quarantined
+                else core.order.descriptors
+            )
+        ]
         return (*cores, *self.claims.descriptors, self.mesh.fd)
 
     def forked(self) -> None:

@@ -64,6 +64,8 @@ class _Connection:
         listeners = facts.listeners
         at = int(row["listener"])
         self.listener: ListenerFacts | None = listeners[at] if at < len(listeners) else None
+        # Handed over and outgoing connections have a listener beyond those of the layout.
+        self.in_control = self.listener is None or self.listener.actor == "controlplane"
 
     def number(self, name: str) -> int:
         return int(self.row[name])
@@ -129,7 +131,7 @@ class _Connection:
         return f"; {_bytes(queued - flight)} more wait for the {narrower} window"
 
     def _behind(self) -> str:
-        if self.flag("paused"):
+        if self.flag("paused") and not self.in_control:
             kept = self.number("kept")
             return f"; on_data waits for that with {_bytes(kept)} kept, because it wants {self._reserve()} free"
         if self.flag("writable_wanted"):
@@ -154,11 +156,14 @@ class _Connection:
         if self.flag("closing"):
             return "the actor closed: our FIN goes with the core's next turn"
         if self.flag("end_told"):
-            return f"the peer has ended, and the actor was told (on_end): it has not closed{self._timer()}"
+            whose = "the control plane" if self.in_control else "the actor"
+            return f"the peer has ended, and {whose} was told: it has not closed{self._timer()}"
         return ""
 
     def _receiving(self) -> str:
         kept, need = self.number("kept"), self.number("need")
+        if self.in_control and kept:
+            return f"the control plane, which has yet to read {_bytes(kept)}{self._heard()}"
         if self.flag("paused"):
             return f"on_data waits for {self._reserve()} of send space: the core's buffers have run out"
         if self.flag("again"):
@@ -172,7 +177,8 @@ class _Connection:
     def _idle(self) -> str:
         due = self.number("ack_due")
         ack = "" if due == NEVER else f"; our ACK goes in {_span(due / 1000)} at the latest"
-        return f"the peer's next bytes{self._heard()}{self._timer()}{ack}"
+        where = " or the control plane's" if self.in_control else ""
+        return f"the peer's next bytes{where}{self._heard()}{self._timer()}{ack}"
 
     def _heard(self) -> str:
         return f": it was last heard {_span(self.number('idle') / 1000)} ago"

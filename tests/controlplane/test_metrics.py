@@ -153,6 +153,17 @@ def ask(port: int, query: str) -> Any:
     return float(found[0]["value"][1]) if found else None
 
 
+def evaluate(port: int) -> None:
+    """Every expression of the dashboard, its variables left out, is one that Prometheus understands."""
+    for expression in expressions():
+        plain = re.sub(r"\{instance=~[^}]*\}", "", expression).replace("$__rate_interval", "1m")
+        query = urllib.parse.urlencode({"query": plain})
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=10
+        ) as answer:
+            assert json.loads(answer.read())["status"] == "success", expression
+
+
 def test_a_real_prometheus_scrapes_it(tmp_path: Path, free_port: Callable[[], int]) -> None:
     """Debian's Prometheus, pointed at `[metrics] listen`, knows the core's connections and evaluates every expression
     of the dashboard."""
@@ -176,13 +187,7 @@ def test_a_real_prometheus_scrapes_it(tmp_path: Path, free_port: Callable[[], in
             assert eventually(lambda: ask(own, "splitplane_pool_connections") == 3, 90)
             assert ask(own, 'splitplane_runtime_info{name!=""}') == 1
             assert ask(own, "up") == 1
-            for expression in expressions():
-                plain = re.sub(r"\{instance=~[^}]*\}", "", expression)
-                url = f"http://127.0.0.1:{own}/api/v1/query?" + urllib.parse.urlencode(
-                    {"query": plain.replace("$__rate_interval", "1m")}
-                )
-                with urllib.request.urlopen(url, timeout=10) as answer:
-                    assert json.loads(answer.read())["status"] == "success", expression
+            evaluate(own)
         finally:
             process.terminate()
             process.wait(60)

@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,20 @@ def run(*arguments: str, code: int = 0) -> str:
 def world() -> Iterator[Seen]:
     with seen(300) as made:
         yield made
+
+
+async def told_of_the_whole(runtime: Runtime, told: Callable[..., Awaitable[str]]) -> None:
+    """What memory, connections --count and a piped top say of a runtime with three connections."""
+    name = runtime.seen.name
+    memory = json.loads(await told("memory", name, "--json"))
+    assert memory["cores"][0]["bytes"] == runtime.seen.core(0).size
+    assert memory["cores"][0]["sections"]["records"]["bytes"] == 128 * 1001
+    assert "records" in await told("memory", name)
+    count = json.loads(await told("connections", name, "--count", "--json"))
+    assert count == {"connections": 3, "states": {"established": 3}}
+    once = await told("top", name, "--interval", "0.1")
+    assert str(runtime.workers[0].pid) in once
+    assert "\x1b" not in once
 
 
 def test_commands_on_a_running_layout(free_port: Callable[[], int]) -> None:
@@ -80,15 +95,7 @@ def test_commands_on_a_running_layout(free_port: Callable[[], int]) -> None:
             assert why["handle"] == row["handle"]
             assert "the peer's next bytes" in why["why"]
             assert "waits for: the peer's next" in await told("why", str(row["handle"]), name)
-            memory = json.loads(await told("memory", name, "--json"))
-            assert memory["cores"][0]["bytes"] == runtime.seen.core(0).size
-            assert memory["cores"][0]["sections"]["records"]["bytes"] == 128 * 1001
-            assert "records" in await told("memory", name)
-            count = json.loads(await told("connections", name, "--count", "--json"))
-            assert count == {"connections": 3, "states": {"established": 3}}
-            once = await told("top", name, "--interval", "0.1")
-            assert str(worker.pid) in once
-            assert "\x1b" not in once
+            await told_of_the_whole(runtime, told)
             for client in clients:
                 client.close()
 
@@ -330,3 +337,15 @@ def test_text() -> None:
     assert spark([0, 0]) == "▁▁"
     rows = [("long", "1"), ("x", "222")]
     assert table(("a", "bb"), rows) == ["a      bb", "long    1", "x     222"]
+
+
+def test_every_counter_is_explained() -> None:
+    """docs/operating.md has each counter and each pool by its name."""
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    with seen() as world:
+        peek = world.peek()
+        names = [*peek.counters(), *(name for name in peek.fill() if not name.endswith("_most"))]
+        peek.close()
+    names += row_dtype().names or ()
+    missing = [name for name in names if f"`{name}`" not in page]
+    assert not missing

@@ -239,6 +239,24 @@ def forked_sleeper() -> int:
     return child
 
 
+def test_forked_children_keep_what_is_the_programs_own(free_port: Callable[[], int]) -> None:
+    """Once a runtime has ended, its descriptors' numbers are the program's again: a child has what it opened under them."""
+
+    async def scenario() -> Runtime:
+        async with splitplane.start(layout(free_port(), driver="kernel")) as runtime:
+            return runtime
+
+    ended = asyncio.run(scenario())
+    files = [os.open("/dev/zero", os.O_RDONLY) for _ in range(64)]
+    child = os.fork()
+    if child == 0:
+        os._exit(sum(not os.pread(file, 1, 0) for file in files))
+    assert os.waitpid(child, 0)[1] == 0
+    assert ended.layout
+    for file in files:
+        os.close(file)
+
+
 def test_forked_children_of_the_program_keep_nothing(free_port: Callable[[], int]) -> None:
     """A process that the program forks (multiprocessing) while a runtime runs keeps no port, no arena and no claim of
     it: once the runtime has stopped, they are free, though the child lives."""

@@ -134,9 +134,14 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"state": "closing"}, "both closed: the peer's ACK of our FIN is missing"),
     (
         {"state": "close-wait", "flags": "end_told opened"},
-        "the peer has ended, and the actor was told (on_end): it has not closed",
+        "the peer has ended, and the actor was told: it has not closed",
     ),
     ({"flags": "closing"}, "the actor closed: our FIN goes with the core's next turn"),
+    (
+        {"kept": 7, "listener": 1, "idle": 9},
+        "the control plane, which has yet to read 7 bytes: it was last heard 9 ms ago",
+    ),
+    ({"listener": 1}, "the peer's next bytes or the control plane's: it was last heard 0 ms ago"),
     ({"flags": "aborting", "queued": 9}, "nothing: it is reset at the end of this turn"),
 ]
 
