@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parent))
+
 from ring import cpu_name
 
 COUNT = 200_000

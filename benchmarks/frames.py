@@ -11,7 +11,10 @@ import json
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parent))
 
 from ring import cpu_name
 

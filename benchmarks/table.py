@@ -11,9 +11,12 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parent))
 
 from ring import cpu_name, dpdk
 
