@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from ..dataplane.routes import HOPS_MOST, ROUTES_MOST, NeighbourEvent, Picture, Route, RouteTable
-from ..nic.linux_routes import GROUPS, Surroundings, look_again, look_for, moved
+from ..nic.linux_routes import GROUPS, Surroundings, look_again, look_anew, look_for, moved
 from ..runtime.front_watch import FrontWatch
 from ..runtime.holdings import Holdings
 
@@ -18,8 +18,9 @@ SOON = 0.005
 """Seconds that changes are gathered for."""
 AGAIN = 0.02
 """Seconds until a core that had not taken the last picture is tried again; doubled up to a second."""
-ASKED = 10.0
-"""Seconds before Linux is asked for the same neighbour again."""
+ASKED = 1.0
+SOUGHT = 10.0
+"""Seconds before Linux is asked for the same neighbour again: for one that it has, for one that it doesn't have."""
 SHARE, MOST = 10, 10.0
 """Between two readings passes so many times what one took, at most so many seconds: a router's tables are long."""
 DATAGRAM = 1 << 16
@@ -85,8 +86,10 @@ class RouteWatch:
             return
         if event.mac:
             self._errand(moved, hop, event.mac)
-        elif known.usable:
+        elif known.usable and hop != event.address:  # a gateway, which others use too
             self._ask(hop, look_again, known.mac)
+        elif known.usable:
+            self._ask(hop, look_anew)
         else:
             self._ask(hop, look_for)
 
@@ -207,7 +210,11 @@ class RouteWatch:
 
     def _ask(self, hop: IPv4Address, question: Callable[..., None], *words: Any) -> None:
         now = asyncio.get_running_loop().time()
-        self._asked = {one: when for one, when in self._asked.items() if now - when < ASKED}
+        self._asked = {
+            (one, of): when
+            for (one, of), when in self._asked.items()
+            if now - when < (SOUGHT if of is look_for else ASKED)
+        }
         if (hop, question) not in self._asked:
             self._asked[hop, question] = now
             self._errand(question, hop, *words)

@@ -4,6 +4,7 @@ we ask of its neighbour table. Knows no core.
 
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Self
@@ -163,25 +164,32 @@ def _best(ways: Iterable[Way]) -> Iterator[Way]:
 
 def look_for(index: int, address: IPv4Address) -> None:
     """Has Linux find out the neighbour's MAC, as if it had a packet for it. Raises OSError (EPERM)."""
-    _neigh(index, address, state=0, flags=_NTF_USE)
+    _neigh("replace", index, address, state=0, flags=_NTF_USE)
+
+
+def look_anew(index: int, address: IPv4Address) -> None:
+    """The same, by broadcast and at once, whatever MAC it has for it. Raises OSError (EPERM)."""
+    with suppress(FileNotFoundError):
+        _neigh("del", index, address)
+    look_for(index, address)
 
 
 def look_again(index: int, address: IPv4Address, mac: bytes) -> None:
-    """Has Linux ask the neighbour at once whether it is still there. Raises OSError (EPERM)."""
-    _neigh(index, address, state=_PROBE, lladdr=mac.hex(":"))
+    """Has Linux ask the neighbour at once whether it is still there, using its MAC meanwhile. Raises OSError (EPERM)."""
+    _neigh("replace", index, address, state=_PROBE, lladdr=mac.hex(":"))
 
 
 def moved(index: int, address: IPv4Address, mac: bytes) -> None:
     """Tells Linux that the neighbour has this MAC now, as its own ARP would have. Raises OSError (EPERM)."""
-    _neigh(index, address, state=_STALE, lladdr=mac.hex(":"))
+    _neigh("replace", index, address, state=_STALE, lladdr=mac.hex(":"))
 
 
-def _neigh(index: int, address: IPv4Address, **words: Any) -> None:
+def _neigh(command: str, index: int, address: IPv4Address, **words: Any) -> None:
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
     with IPRoute() as route:
         try:
-            route.neigh("replace", dst=str(address), ifindex=index, **words)
+            route.neigh(command, dst=str(address), ifindex=index, **words)
         except NetlinkError as error:
             raise OSError(error.code, str(error)) from error

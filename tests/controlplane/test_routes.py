@@ -41,7 +41,7 @@ class Linux:
         self.around = Surroundings(1, 1500, MAC)
         self.asked: list[tuple[Any, ...]] = []
         monkeypatch.setattr(Surroundings, "read", lambda index, routes: self.around)
-        for name in ("look_for", "look_again", "moved"):
+        for name in ("look_for", "look_again", "look_anew", "moved"):
             monkeypatch.setattr(routes, name, self._question(name))
 
     def _question(self, name: str) -> Any:
@@ -130,7 +130,8 @@ def test_gateways_are_asked_for(raw: Raw, linux: Linux) -> None:
 
 
 def test_doubts_are_passed_on(raw: Raw, linux: Linux) -> None:
-    """A MAC heard elsewhere is told to Linux; silence makes it look again and, if nobody is there, ask everybody; what an
+    """A MAC heard elsewhere is told to Linux; silence of a host makes it ask everybody, silence behind a
+    gateway ask that one and, if it is not there, everybody; what an
     administrator has fixed is let be."""
     far, fixed = IPv4Address("8.8.8.8"), IPv4Address("10.0.0.8")
 
@@ -145,9 +146,10 @@ def test_doubts_are_passed_on(raw: Raw, linux: Linux) -> None:
             watched.doubt(NeighbourEvent(fixed, b""))
         watched.doubt(NeighbourEvent(fixed, MAC))
         watched.doubt(NeighbourEvent(PEER, MAC))
+        watched.doubt(NeighbourEvent(PEER, b""))
         linux.around.neighbours[GATEWAY] = Neighbour(b"", FAILED)
         watched._publish()
-        while len(linux.asked) < 3:
+        while len(linux.asked) < 4:
             await asyncio.sleep(0.005)
         watched.stop()
 
@@ -155,6 +157,7 @@ def test_doubts_are_passed_on(raw: Raw, linux: Linux) -> None:
     assert set(linux.asked) == {
         ("look_again", GATEWAY, OTHER),
         ("moved", PEER, MAC),
+        ("look_anew", PEER),
         ("look_for", GATEWAY),
     }
 
