@@ -176,15 +176,20 @@ class Mailbox:
     async def _each(self, handler: Handler, run: Run, sender: Sender) -> None:
         attach, method, actor = handler.message.attach, handler.function, self.actor
         data, length = run.data, run.length
+        if self._broken:
+            self._took(run.many)
+            return
         for number in range(run.many):
             start = number * length
             try:  # offer has checked the length: from_bytes would again
-                if not self._broken:
-                    await method(actor, attach(data[start : start + length]), sender)
+                await method(actor, attach(data[start : start + length]), sender)
             except (Exception, asyncio.CancelledError) as error:
                 self._failed(handler.name, 1)
                 await self._restart(error)
                 actor = self.actor
+                if self._broken:
+                    self._took(run.many - number)
+                    return
             self._took(1)
             if number % LOOKS == 0 and time.monotonic() >= self._slice_end:
                 await asyncio.sleep(0)
