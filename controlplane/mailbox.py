@@ -62,6 +62,11 @@ class Mailbox:
         actor.__timers__ = self._timers
 
     @property
+    def broken(self) -> bool:
+        """Its actor raised too often: messages are counted, and nobody has them."""
+        return self._broken
+
+    @property
     def numbers(self) -> tuple[int, ...]:
         """Of the message types that it takes."""
         return tuple(self._handlers)
@@ -176,7 +181,7 @@ class Mailbox:
     async def _each(self, handler: Handler, run: Run, sender: Sender) -> None:
         attach, method, actor = handler.message.attach, handler.function, self.actor
         data, length = run.data, run.length
-        if self._broken:
+        if self.broken:
             self._took(run.many)
             return
         for number in range(run.many):
@@ -187,7 +192,7 @@ class Mailbox:
                 self._failed(handler.name, 1)
                 await self._restart(error)
                 actor = self.actor
-                if self._broken:
+                if self.broken:
                     self._took(run.many - number)
                     return
             self._took(1)

@@ -1,4 +1,4 @@
-"""A Starlette application served by its own cores, which count and hand over: `python embed.py`, curl localhost:8080."""
+"""A Starlette application behind a core that counts and hands over: `python embed.py`, curl localhost:8080."""
 
 import asyncio
 import contextlib
