@@ -61,8 +61,7 @@ class Mailbox:
         self._second = self._logged = self._unlogged = 0
         actor.__timers__ = self._timers
 
-    @property
-    def broken(self) -> bool:
+    def is_broken(self) -> bool:
         """Its actor raised too often: messages are counted, and nobody has them."""
         return self._broken
 
@@ -181,7 +180,7 @@ class Mailbox:
     async def _each(self, handler: Handler, run: Run, sender: Sender) -> None:
         attach, method, actor = handler.message.attach, handler.function, self.actor
         data, length = run.data, run.length
-        if self.broken:
+        if self.is_broken():
             self._took(run.many)
             return
         for number in range(run.many):
@@ -192,7 +191,7 @@ class Mailbox:
                 self._failed(handler.name, 1)
                 await self._restart(error)
                 actor = self.actor
-                if self.broken:
+                if self.is_broken():
                     self._took(run.many - number)
                     return
             self._took(1)
