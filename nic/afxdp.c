@@ -124,9 +124,7 @@ static uint32_t afxdp_tx_alloc(struct nic *nic, struct frame *frames, uint32_t c
     uint32_t given = 0;
     for (uint32_t number = 0; number < afxdp->count && given < count; number++) {
         struct xdp_queue *queue = &afxdp->queues[number];
-        if (queue->free_count < count - given) {
-            reclaim(queue);
-        }
+        reclaim(queue); /* the frames sent last are taken first: they are still in the cache */
         while (queue->free_count && given < count) {
             uint32_t frame = queue->free[--queue->free_count];
             frames[given].data = queue->frames + (uint64_t)frame * XDP_FRAME + XDP_SEND_OFFSET;
