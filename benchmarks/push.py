@@ -13,12 +13,15 @@ import socket
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import splitplane
 from splitplane.dataplane.native import ffi, lib
 from splitplane.dataplane.peer import Peer
 from splitplane.nic.memory import Wire
+
+sys.path.append(str(Path(__file__).parent))  # the worker imports Parked from here
 
 PORTS = 25
 FIRST_PORT = 7000
@@ -71,6 +74,32 @@ def connect(peer: Peer, client: Any, count: int) -> None:
         assert time.monotonic() < deadline, "not all opened"
 
 
+async def broadcast(
+    runtime: splitplane.Runtime, peer: Peer, count: int, text: bytes
+) -> tuple[float, float]:
+    """Seconds until `text` is queued to all connections, and until all its bytes have arrived."""
+    before = runtime.counters(0)["pushed"]
+    bytes_before = peer.counters()["received_bytes"]
+    began = time.perf_counter()
+    await runtime.broadcast("web", text)
+    served = 0.0
+    while peer.counters()["received_bytes"] - bytes_before < count * len(text):
+        peer.core.run(200)
+        if not served and runtime.counters(0)["pushed"] - before == count:
+            served = time.perf_counter() - began
+    received = time.perf_counter() - began
+    return served or received, received
+
+
+def took_once(client: Any, count: int, number: int, length: int) -> None:
+    """Every connection has `length` bytes of this broadcast and no more."""
+    into = ffi.new("uint8_t[]", 4 * length)
+    for connection in range(count):
+        got = lib.peer_receive(client, connection, into, 4 * length)
+        assert got == length, (connection, got)
+        assert into[0] == into[length - 1] == number
+
+
 async def measure(count: int, rounds: int, length: int) -> dict[str, Any]:
     cpus = sorted(os.sched_getaffinity(0))
     runtime = splitplane.start(layout(count, cpus[-1]))
@@ -85,23 +114,11 @@ async def measure(count: int, rounds: int, length: int) -> dict[str, Any]:
             client = lib.peer_open(peer.core.pointer, 0, count, 4 * length, 1)
             connect(peer, client, count)
             seconds, queued = [], []
-            into = ffi.new("uint8_t[]", 4 * length)
-            for turn in range(rounds):
-                before = runtime.counters(0)["pushed"]
-                bytes_before = peer.counters()["received_bytes"]
-                began = time.perf_counter()
-                await runtime.broadcast("web", bytes([turn]) * length)
-                served = 0.0
-                while peer.counters()["received_bytes"] - bytes_before < count * length:
-                    peer.core.run(200)
-                    if not served and runtime.counters(0)["pushed"] - before == count:
-                        served = time.perf_counter() - began
-                seconds.append(time.perf_counter() - began)
-                queued.append(served or seconds[-1])
-                for number in range(count):
-                    got = lib.peer_receive(client, number, into, 4 * length)
-                    assert got == length, (number, got)
-                    assert into[0] == into[length - 1] == turn
+            for number in range(rounds):
+                served, received = await broadcast(runtime, peer, count, bytes([number]) * length)
+                queued.append(served)
+                seconds.append(received)
+                took_once(client, count, number, length)
             counters = runtime.counters(0)
             return {
                 "connections": count,

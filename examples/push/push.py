@@ -49,7 +49,7 @@ class Pubsub(DataActor):
         end = name.find(b" ")
         if not line.startswith(b"pub ") or end < 1:
             return False
-        return self.tell(Said(topic=name[:end].hash(), length=len(name), text=name))
+        return self.tell(Said(topic=name[:end].hash(), length=len(name), text=Array(name)))
 
 
 class Lines(Pubsub):
