@@ -4,6 +4,7 @@ Nothing here can stop a runtime from running: where the machine gives no shared 
 """
 
 import asyncio
+import subprocess
 import time
 from array import array
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from .facts import Facts, Words
 from .holdings import Holdings
 from .private import keep_private
 from .registry import Entry
+from .sweeper import start as start_sweeper
 
 if TYPE_CHECKING:
     from ..controlplane.metrics import Metrics
@@ -33,6 +35,7 @@ class Presence:
         self._held = held
         self._facts = Facts.of(held)
         self._entry: Entry | None = None
+        self._sweeper: subprocess.Popen[bytes] | None = None
         self._launcher_deaths = 0
         self._stalls = [0] * len(held.cores)
         self._timer: asyncio.Handle | None = None
@@ -94,6 +97,9 @@ class Presence:
         self.seen.close()
         if self._entry:
             self._entry.close()
+        if self._sweeper:
+            with suppress(subprocess.TimeoutExpired):
+                self._sweeper.wait(PERIOD)
 
     def _publish(self) -> None:
         count = Words.count(len(self._facts.cores), len(self._facts.mailboxes))
@@ -106,6 +112,7 @@ class Presence:
             self.warning = f"`splitplane stats` and `top` can't find this runtime: {error}"
             return
         self._held.kept = self._entry.private
+        self._sweeper = start_sweeper(self._entry.path, self._facts.name)
 
     def _refresh(self) -> None:
         if self._entry and not self._entry.is_there():
@@ -113,6 +120,8 @@ class Presence:
             lost.close()
             self._publish()
             self.seen.words = self.words
+        if self._sweeper:
+            self._sweeper.poll()
         self._write()
         self._timer = asyncio.get_running_loop().call_later(PERIOD, self._refresh)
 

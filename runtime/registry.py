@@ -2,8 +2,8 @@
 
 An entry is POSIX shared memory `/splitplane.NAME`, mode 0600: a header, words that change, and facts as JSON. Its
 controller holds a lock on it (flock(2)) and its launcher with it, which Linux gives up when both have ended, however
-they end. So an entry whose lock can be had is a dead runtime's: whoever meets it removes it, and the lock makes sure
-that nobody else is about to. Nothing in it is believed before owner, mode, size, magic, version and checksum were looked at.
+they end. An entry whose lock can be had is a dead runtime's: its sweeper removes it, or whoever meets it, and the lock
+keeps others from it. Nothing in it is believed before owner, mode, size, magic, version and checksum were looked at.
 """
 
 import errno
@@ -97,6 +97,11 @@ class Entry:
         raise OSError(errno.EEXIST, f"{NAMES_MOST} entries like {_path(self.facts.name)}")
 
     @property
+    def path(self) -> str:
+        """Its file."""
+        return _path(self.name)
+
+    @property
     def private(self) -> tuple[int, ...]:
         """The lock goes with the descriptor, so a process that this one forks must not keep it."""
         return (self._fd,) if self._fd >= 0 else ()
@@ -118,8 +123,9 @@ class Entry:
             return
         if self.is_there():
             with suppress(OSError):
-                os.unlink(_path(self.name))
+                os.unlink(self.path)
         self._unmap()
+        fcntl.flock(self._fd, fcntl.LOCK_UN)  # for the launcher, which has inherited it, too
         os.close(self._fd)
         self._fd = -1
 

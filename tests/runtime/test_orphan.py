@@ -83,6 +83,7 @@ def test_orphan_serves_until_it_is_told_to_end(
         cpu = run.seen("started")[0]["cpu"]
         run.seen("running")
         everybody, memories = run.settled() | run.everybody(), run.memories()
+        entry = run.entry()
         with client(port) as old, orphan_of(run) as launcher:
             assert old(b"still") == b"still"
             with client(port) as new:
@@ -103,8 +104,10 @@ def test_orphan_serves_until_it_is_told_to_end(
                 assert f"CPU {cpu} is held by splitplane runtime {name}" in said
                 assert f"`kill {launcher}` ends it" in said
             assert f"kill {launcher}" in run.errors
+            assert entry.exists()
             os.kill(launcher, signal.SIGTERM)
             assert_gone(everybody, memories, port, str(launcher), within=5)
+            assert eventually(lambda: not entry.exists())
 
 
 def test_second_signal_to_an_orphan_does_not_wait(
@@ -181,8 +184,8 @@ def test_controller_killed_while_it_starts_serves_whole_or_not_at_all(
     for _ in range(4):
         port = free_port()
         with command(served(tmp_path, port)) as run:
-            assert eventually(lambda: children(run.pid))
-            launcher = run.launcher
+            assert eventually(run.launchers)
+            launcher, entry = run.launcher, run.entry()
             time.sleep(dice.uniform(0, 1.5))
             run.process.kill()
             run.process.wait()
@@ -194,6 +197,7 @@ def test_controller_killed_while_it_starts_serves_whole_or_not_at_all(
                 with suppress(ProcessLookupError):
                     os.kill(launcher, signal.SIGKILL)
                 eventually(partial(is_gone, launcher))
+            assert eventually(lambda: not entry.exists())  # noqa: B023 - called at once
 
 
 def is_gone(pid: int) -> bool:
@@ -215,19 +219,22 @@ def test_two_killed_together(tmp_path: Path, free_port: Callable[[], int], secon
         run.seen("running")
         run.settled()
         everybody, memories = run.everybody(), run.memories()
-        launcher = run.launcher
+        launcher, entry = run.launcher, run.entry()
         victims = {"launcher": launcher, "worker": run.worker()}
         run.process.kill()
         os.kill(victims[second], signal.SIGKILL)
         run.process.wait()
         if second == "launcher":
             assert_gone(everybody, memories, port, str(run.pid))
+            assert eventually(lambda: not entry.exists())
             return
         try:
             with client(port) as ask:
                 assert ask(b"x") == b"x"
+            assert entry.exists()
         finally:
             os.kill(launcher, signal.SIGKILL)
+        assert eventually(lambda: not entry.exists())
 
 
 EMBEDDED = """

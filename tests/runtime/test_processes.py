@@ -63,22 +63,27 @@ def path(tmp_path: Path, free_port: Callable[[], int]) -> Path:
     return made
 
 
-@pytest.mark.parametrize("stopped", [None, "launcher", "workers"])
+@pytest.mark.parametrize("stopped", [None, "launcher", "workers", "killed"])
 def test_killed_controller_leaves_nothing(path: Path, stopped: str | None) -> None:
-    """kill -9 of the controller under load, also with a launcher or workers that SIGSTOP has frozen: launcher, workers
-    and standbys end, memory and port come back."""
+    """kill -9 of the controller under load, also with a launcher or workers that SIGSTOP has frozen, also of the launcher
+    right after: launcher, workers and standbys end, memory and port come back, its entry in the registry goes."""
     port = int(path.stem)
     with command(path) as run, load(port):
         run.seen("running")
         run.settled()
-        everybody, memories = run.everybody(), run.memories()
+        everybody, memories, entry = run.everybody(), run.memories(), run.entry()
+        launcher = run.launcher
         assert len(everybody) == 4
         assert len(memories) == 2
-        frozen = {None: set(), "launcher": {run.launcher}, "workers": children(run.launcher)}
-        for pid in frozen[stopped]:
+        frozen = {"launcher": {launcher}, "workers": children(launcher)}
+        for pid in frozen.get(stopped or "", set()):
             os.kill(pid, signal.SIGSTOP)
         run.process.kill()
+        if stopped == "killed":
+            with suppress(ProcessLookupError):
+                os.kill(launcher, signal.SIGKILL)
         assert_gone(everybody, memories, port, str(run.pid))
+        assert eventually(lambda: not entry.exists())
 
 
 def test_controller_killed_while_it_starts_leaves_nothing(path: Path) -> None:
@@ -87,11 +92,13 @@ def test_controller_killed_while_it_starts_leaves_nothing(path: Path) -> None:
     dice = random.Random(11)
     for _ in range(4):
         with command(path) as run:
-            assert eventually(lambda: children(run.pid))
+            assert eventually(run.launchers)
+            entry = run.entry()
             time.sleep(dice.uniform(0, 1))
             everybody = run.everybody()
             run.process.kill()
             assert_gone(everybody, set(), port, str(run.pid))
+            assert eventually(lambda: not entry.exists())  # noqa: B023 - called at once
 
 
 def test_killed_launcher_and_worker_leave_nothing_once_the_runtime_ends(path: Path) -> None:

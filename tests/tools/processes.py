@@ -19,7 +19,9 @@ from typing import Any
 
 from splitplane.dataplane.peer import Peer, PeerConnection
 from splitplane.runtime.claim import holder_of
+from splitplane.runtime.controller import LAUNCHER
 from splitplane.runtime.layout import Layout
+from splitplane.runtime.registry import FOLDER, PREFIX
 from splitplane.runtime.runtime import Runtime
 from splitplane.runtime.system import process_status
 
@@ -122,6 +124,13 @@ def children(pid: int) -> set[int]:
     return set()
 
 
+def command_line(pid: int) -> list[bytes]:
+    """What a process was started with; empty once it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return []
+
+
 def is_held(memory: tuple[int, int]) -> bool:
     """Whether any process that we may look into has a descriptor of this memory, or has it mapped."""
     for process in Path("/proc").glob("[0-9]*"):
@@ -199,8 +208,25 @@ class Command:
     @property
     def launcher(self) -> int:
         """The launcher: the controller's child."""
-        (pid,) = children(self.pid)
+        (pid,) = self.launchers()
         return pid
+
+    def launchers(self) -> set[int]:
+        """The launcher, if there is one yet; a sweeper is the controller's child for a moment too."""
+        return {pid for pid in children(self.pid) if LAUNCHER.encode() in command_line(pid)}
+
+    def entry(self) -> Path:
+        """The runtime's file in the registry, once there is one."""
+        found: list[str] = []
+
+        def look() -> bool:
+            with suppress(OSError):
+                links = [os.readlink(link) for link in Path(f"/proc/{self.pid}/fd").iterdir()]
+                found[:] = [link for link in links if link.startswith(f"{FOLDER}/{PREFIX}")]
+            return bool(found)
+
+        assert eventually(look), self.errors
+        return Path(found[0])
 
     def seen(self, event: str, count: int = 1) -> list[dict[str, Any]]:
         """Waits for so many events of a name, and returns them."""
@@ -239,7 +265,7 @@ class Command:
 
     def everybody(self) -> set[int]:
         """Controller, launcher, workers and standbys."""
-        launchers = children(self.pid)
+        launchers = self.launchers()
         return {self.pid, *launchers}.union(*(children(pid) for pid in launchers))
 
     def end(self, number: int = signal.SIGTERM) -> int:
