@@ -66,8 +66,8 @@ def members(cls: type) -> list[tuple[str, Any]]:
 
 def entry(name: str, thing: Any) -> list[str]:
     """One name's part of the page."""
-    if not (inspect.isclass(thing) or callable(thing)):
-        shown = repr(thing)
+    if not (inspect.isclass(thing) or inspect.isroutine(thing)):
+        shown = repr(thing).replace("typing.", "")
         return [f"### `{name}`", f"`{shown}`" if len(shown) < 60 else "A constant."]
     lines = [f"### `{signature(name, thing) if not inspect.isclass(thing) else name}`", text(thing)]
     if inspect.isclass(thing):

@@ -10,11 +10,14 @@ from splitplane.runtime.layout import (
     Layout,
     Listen,
     Machine,
+    Metrics,
     Nic,
     Part,
     Rings,
     Supervision,
 )
+
+PARTS = [Machine, Nic, Group, Listen, Control, Rings, Supervision, Metrics, Layout]
 
 
 def root(request: pytest.FixtureRequest) -> Path:
@@ -22,13 +25,13 @@ def root(request: pytest.FixtureRequest) -> Path:
     return request.config.rootpath
 
 
-@pytest.mark.parametrize("part", [Machine, Nic, Group, Listen, Control, Rings, Supervision, Layout])
+@pytest.mark.parametrize("part", PARTS)
 def test_every_key_is_documented(request: pytest.FixtureRequest, part: type[Part]) -> None:
     """docs/layout.md has a line for each key of each table."""
     text = (root(request) / "docs" / "layout.md").read_text()
-    tables = {"machine", "nic", "group", "control", "rings", "supervision", "listen"}
+    tables = {"machine", "nic", "group", "control", "rings", "supervision", "listen", "metrics"}
     for name in part.model_fields:
-        if name not in tables or (part, name) == (Group, "nic"):
+        if name not in tables or (part, name) in {(Group, "nic"), (Metrics, "listen")}:
             assert re.search(rf"^\| `{name}` ", text, re.MULTILINE), f"{part.__name__}.{name}"
 
 
