@@ -58,6 +58,9 @@ class Child:
     watching: bool = False
     running: bool = False
     reason: str = ""
+    dead: bool = False
+    found: tuple[int, str] | None = None
+    """What its predecessor had in hand, record and handler, as this one found it before it adopted the core."""
 
 
 @dataclass(slots=True)
@@ -207,9 +210,11 @@ class Launcher:
                 OSError
             ):  # asleep by now: it will wake where the worker was, not behind others here
                 os.sched_setaffinity(child.pid, {seat.core.cpu})
+        elif what == "took":
+            child.found = (message["record"], message["handler"])
+            self.succeed(seat, child)
         elif what == "running":
-            if child is seat.standby and seat.worker is not None:
-                self.bury(seat, seat.worker)  # whose death it saw before us
+            self.succeed(seat, child)
             child.running = seat.adopt = seat.ran = True
             seat.failures = 0
             if self.orphan and all(seat.ran for seat in self.seats):
@@ -224,6 +229,11 @@ class Launcher:
             seat.fork_at = time.monotonic() + BREATH
         elif what == "failed":
             child.reason = message["text"]
+
+    def succeed(self, seat: Seat, child: Child) -> None:
+        """If this standby has seen the worker's death before us, that one is buried first."""
+        if child is seat.standby and seat.worker is not None and not seat.worker.dead:
+            self.bury(seat, seat.worker)
 
     def license(self, seat: Seat) -> None:
         """Has the standby go by itself when the worker dies, if that death is one more that is tolerated."""
@@ -253,6 +263,7 @@ class Launcher:
         reaped, status = os.waitpid(child.pid, os.WNOHANG)
         if not reaped:
             return  # an event of a descriptor whose number another child has got meanwhile
+        child.dead = True
         for message in child.lines.receive() or ():
             self.hear(seat, child, message)
         for descriptor in (child.pidfd, child.lines.fileno()):
@@ -297,7 +308,7 @@ class Launcher:
         if self.ending(seat):
             self.tell("finished", seat, child, exit=system.describe_exit(status))
             return
-        index, handler = seat.state.current
+        (index, handler), later = self.in_hand(seat)
         exit_text = child.reason or system.describe_exit(status)
         seat.failures = 0 if child.running else seat.failures + 1
         self.tell("died", seat, child, exit=exit_text, handler=handler, record=index)
@@ -312,6 +323,24 @@ class Launcher:
         self.activate(seat)
         if seat.worker is None:
             self.fork(seat)
+            return
+        for message in later:
+            self.hear(seat, seat.worker, message)
+
+    def in_hand(self, seat: Seat) -> tuple[tuple[int, str], list[dict[str, Any]]]:
+        """Record and handler that the dead worker was at, and what the standby said besides.
+
+        A standby that took over by itself may have adopted the core by now. It says what it found before it touches
+        anything: so what is read here before its words are looked for holds if that word isn't among them.
+        """
+        found, standby = seat.state.current, seat.standby
+        words = standby.lines.receive() or [] if standby and standby.watching else []
+        for message in words:
+            if message["event"] == "took" and standby:
+                standby.found = (message["record"], message["handler"])
+        if standby and standby.found is not None:
+            found = standby.found
+        return found, [message for message in words if message["event"] != "took"]
 
     def give_up(self, seat: Seat, count: int, cause: str) -> None:
         """Too many deaths. Of a core that never ran, the start fails; else its group is quarantined."""

@@ -87,6 +87,8 @@ def wait(lines: Lines, state: CoreState) -> bool | None:
         for descriptor, _ in poller.poll():
             if descriptor == watched:
                 if state.wanted == RUNNING:
+                    record, handler = state.current  # adoption forgets it
+                    lines.send(event="took", record=record, handler=handler)
                     return True
                 poller.unregister(watched)  # it had finished: the launcher knows what is next
                 continue

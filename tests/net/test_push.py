@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from processes import command, free_cpus
+from processes import command, eventually, free_cpus
 from wires import Client, veth
 
 FRONT = "splitpush"
@@ -94,11 +94,14 @@ def test_each_of_ten_thousand_once(client: Client, tmp_path: Path) -> None:
         )
         assert held.stdin
         assert held.stdout
+        killed = 0
         try:
             for number in range(5):
                 assert held.stdout.readline() == "published\n"
                 if number in (1, 3):
-                    os.kill(running.worker(), signal.SIGKILL)
+                    assert eventually(lambda dead=killed: running.worker() != dead)
+                    killed = running.worker()
+                    os.kill(killed, signal.SIGKILL)
                 held.stdin.write("\n")
                 held.stdin.flush()
             word, lost = held.stdout.readline().split()

@@ -292,6 +292,36 @@ def test_standby_takes_over_without_the_launcher() -> None:
     asyncio.run(scenario())
 
 
+def test_death_in_a_handler_is_told_though_the_standby_was_first() -> None:
+    """A standby that has adopted the core before the launcher hears of the death says what the dead worker was at."""
+
+    async def scenario() -> None:
+        events: list[Event] = []
+        runtime = Runtime(layout(actor="survivors:Moody"))
+        runtime.listen(events.append)
+        async with runtime:
+            with Wire(runtime.wire(0), 1) as wire, Peer(wire) as peer:
+                peer.start()
+                worker, launcher = runtime.workers[0].pid, runtime.launcher_pid
+                await until(lambda: children(launcher) - {worker})
+                (standby,) = children(launcher) - {worker}
+                await until(partial(is_pinned, standby, runtime.workers[0].cpu))
+                evil = peer.connect("10.0.0.1", 7)
+                assert peer.until(lambda: evil.opened)
+                os.kill(launcher, signal.SIGSTOP)
+                evil.send(b"loop")
+                await until(lambda: runtime._held.cores[0].state.current[0], peer.poll)
+                os.kill(worker, signal.SIGKILL)
+                await until(lambda: evil.closed, peer.poll)
+                os.kill(launcher, signal.SIGCONT)
+                await replaced(runtime, 1, peer.poll)
+        (died,) = [event for event in events if event.kind == "died"]
+        assert died.fields["record"]
+        assert died.fields["handler"] == "on_data"
+
+    asyncio.run(scenario())
+
+
 def is_pinned(pid: int, cpu: int) -> bool:
     """Whether this process may run on one CPU only, as a standby that watches its worker does."""
     return os.sched_getaffinity(pid) == {cpu} and named(pid)
