@@ -199,8 +199,10 @@ def servers(
 
 def microseconds(text: str) -> float:
     """wrk's `1.23ms` and its like."""
-    value, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
-    return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
+    found = re.fullmatch(r"([\d.]+)(us|ms|s)", text)
+    if found is None:
+        raise ValueError(f"wrk gives a time as {text!r}: not in us, ms or s")
+    return float(found[1]) * {"us": 1, "ms": 1e3, "s": 1e6}[found[2]]
 
 
 def wrk(

@@ -8,7 +8,7 @@ another series.
 import socketserver
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from ..dataplane.peek import Histogram
@@ -119,7 +119,8 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         """Without asking a name server who we are, as HTTPServer does."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = map(str, self.server_address[:2])  # type: ignore[assignment]
+        host, port = self.server_address[:2]
+        self.server_name, self.server_port = str(host), port
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -165,7 +166,7 @@ def _each(kind: Any, name: str, text: str, cores: Cores, values: Iterable[float]
     made: Any = kind(PREFIX + name, text, labels=["group", "core"])
     for core, value in zip(cores, values, strict=True):
         made.add_metric(_labels(core), value)
-    return made  # type: ignore[no-any-return]
+    return cast("Metric", made)
 
 
 def _by(
@@ -176,7 +177,7 @@ def _by(
     for core, found in zip(cores, values, strict=True):
         for key, value in found.items():
             made.add_metric([*_labels(core), key], value)
-    return made  # type: ignore[no-any-return]
+    return cast("Metric", made)
 
 
 def _counters(cores: Cores) -> "Iterator[Metric]":

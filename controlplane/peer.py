@@ -268,7 +268,7 @@ class GroupPeer(Sequence[CorePeer]):
     def tell(self, message: Message) -> Awaitable[None]:
         """Sends `message` to each core of the group; awaiting it waits until all have room for it."""
         waits = [wait for core in self._cores if (wait := core.tell(message)) is not DONE]
-        return asyncio.gather(*waits, return_exceptions=False) if waits else DONE  # type: ignore[return-value]
+        return asyncio.gather(*waits) if waits else DONE  # type: ignore[return-value]
 
     async def ask_all(self, request: Request[R], *, timeout: float = 5.0) -> list[R]:
         """Asks all cores of the group at once; the replies in their order.

@@ -138,7 +138,7 @@ class Machine(Part):
     hugepages: Literal["auto", "require", "off"] = "auto"
     """2 MiB pages: taken if they can be had, required, or not asked for."""
     isolated: Literal["warn", "require"] = "warn"
-    """What a data-plane CPU that the control plane or another program may use is: a warning, or refused."""
+    """What a data-plane CPU that the control plane uses too is: a warning, or refused."""
 
 
 class Rings(Part):

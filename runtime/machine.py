@@ -23,8 +23,6 @@ class Machine:
     """That this process may use (sched_getaffinity)."""
     online: tuple[int, ...]
     """That Linux runs on."""
-    isolated: tuple[int, ...]
-    """That Linux keeps free of other programs (isolcpus)."""
     cpu_quota: float | None
     """CPUs' worth of time that the container gets."""
     memory_total: int | None
@@ -51,11 +49,6 @@ class Machine:
         """For `--json`."""
         return asdict(self)
 
-    @property
-    def isolated_here(self) -> tuple[int, ...]:
-        """CPUs that are isolated and allowed."""
-        return tuple(cpu for cpu in self.cpus if cpu in self.isolated)
-
 
 def read_machine(root: Path = Path("/")) -> Machine:
     """The facts of this machine. `root` holds `proc` and `sys`; another one serves tests."""
@@ -72,7 +65,6 @@ def read_machine(root: Path = Path("/")) -> Machine:
     return Machine(
         cpus=cpus,
         online=cpu_list(_text(root / "sys/devices/system/cpu/online")) or cpus,
-        isolated=cpu_list(_text(root / "sys/devices/system/cpu/isolated")),
         cpu_quota=cpu_quota(root),
         memory_total=total,
         memory_available=available,
