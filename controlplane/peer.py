@@ -62,16 +62,16 @@ class CorePeer:
         ring: Ring,
         schema: Schema,
         want: Callable[[int, Ring, int], None],
-        read_on: Callable[[], None],
+        asking: Callable[[], None],
     ) -> None:
         """`want(core_id, ring, cells)` has `flush` called when the ring has room for so many; 0 cells = no more.
 
-        `read_on()` has the core's ring read even if a mailbox is full (`held`), because somebody asks.
+        `asking()` tells that somebody waits for a reply: the core's ring is read even if a mailbox is full (`held`).
         """
         self.core_id = core_id
         self.held = False
         self.told = self.asked = self.waited = self.late = 0
-        self._ring, self._schema, self._want, self._read_on = ring, schema, want, read_on
+        self._ring, self._schema, self._want, self._asking = ring, schema, want, asking
         self._letters: deque[_Letter] = deque()
         self._asks: dict[int, tuple[asyncio.Future[Fixed], type[Fixed], str]] = {}
         self._next_tag = 1
@@ -114,21 +114,26 @@ class CorePeer:
             raise self._error(self._hung_up)
         if len(self._asks) >= ASKS_MAX:
             raise asyncio.QueueFull(f"{ASKS_MAX} asks to core {self.core_id} have no reply yet")
-        future: asyncio.Future[Fixed] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Fixed] = loop.create_future()
         tag = self._tag()
+        sent = self._send(request, ASK, target, tag)
         self._asks[tag] = future, reply, name
         self.asked += 1
-        if self.held:
-            self._read_on()
+        self._asking()
+        deadline = loop.call_later(timeout, self._expire, tag, timeout)
         try:
-            async with asyncio.timeout(timeout):
-                await self._send(request, ASK, target, tag)
-                return await future  # type: ignore[return-value]
-        except TimeoutError:
-            text = f"core {self.core_id} did not answer {name} within {timeout:g} s"
-            raise TimeoutError(text) from None
+            return await future  # type: ignore[return-value]
         finally:
+            deadline.cancel()
             del self._asks[tag]
+            if isinstance(sent, asyncio.Future):
+                sent.cancel()  # if it still waits for room, nobody wants it any more
+
+    def _expire(self, tag: int, timeout: float) -> None:
+        future, _, name = self._asks[tag]
+        text = f"core {self.core_id} did not answer {name} within {timeout:g} s"
+        _fail(future, TimeoutError(text))
 
     def replied(self, tag: int, number: int, payload: bytes) -> None:
         """A REPLY came."""

@@ -16,11 +16,15 @@ enum {
     WORKING_LOOKS = 20, /* sleeps beside a working event loop before the thread waits to be told */
     QUIET_LOOKS = 1024, /* fruitless looks at the rings before the sleep doubles */
     QUIET_DOUBLINGS = 4,
+    HURRY_SPINS = 8, /* times `spin`: how long a thread that is hurried looks without a pause */
 };
+
+enum { AWAKE, ASLEEP, DOZING }; /* of the thread */
 
 struct poller {
     uint32_t parked; /* 1: the event loop sleeps and wants to be woken */
-    uint32_t asleep; /* 1: the thread sleeps and wants to be woken; a futex */
+    uint32_t asleep; /* ASLEEP: the thread sleeps and wants to be woken; DOZING: for a while; a futex */
+    uint32_t hurry;  /* 1: the event loop waits for something that will come at once */
     uint32_t stop;
     uint32_t count;
     int descriptor;
@@ -48,7 +52,7 @@ static void pause_cpu(void) {
 }
 
 /* Whether the event loop has something to do: a message, or room it waits for. */
-static int look(struct poller *poller) {
+static int look(const struct poller *poller) {
     for (uint32_t i = 0; i < poller->count; i++) {
         if (!__atomic_load_n(&poller->muted[i], __ATOMIC_RELAXED) && ring_ready(poller->rings[i])) {
             return 1;
@@ -70,13 +74,13 @@ static int take_parked(struct poller *poller) {
 }
 
 static void wait_for_work(struct poller *poller) {
-    __atomic_store_n(&poller->asleep, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&poller->asleep, ASLEEP, __ATOMIC_RELAXED);
     /* Pairs with the fence in poller_park: either we see parked, or it sees asleep and wakes us. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!__atomic_load_n(&poller->parked, __ATOMIC_RELAXED) && !__atomic_load_n(&poller->stop, __ATOMIC_RELAXED)) {
-        syscall(SYS_futex, &poller->asleep, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+        syscall(SYS_futex, &poller->asleep, FUTEX_WAIT_PRIVATE, ASLEEP, NULL, NULL, 0);
     }
-    __atomic_store_n(&poller->asleep, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&poller->asleep, AWAKE, __ATOMIC_RELAXED);
 }
 
 static void signal_loop(struct poller *poller) {
@@ -87,69 +91,107 @@ static void signal_loop(struct poller *poller) {
     (void)written;
 }
 
-static void doze(int64_t nanoseconds) {
+/* So long at most, and no longer than until the event loop is in a hurry. */
+static void doze(struct poller *poller, int64_t nanoseconds) {
     struct timespec time = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+    __atomic_store_n(&poller->asleep, DOZING, __ATOMIC_RELAXED);
+    /* Pairs with the fence in poller_park, as in wait_for_work. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&poller->hurry, __ATOMIC_RELAXED)) {
+        syscall(SYS_futex, &poller->asleep, FUTEX_WAIT_PRIVATE, DOZING, &time, NULL, 0);
+    }
+    __atomic_store_n(&poller->asleep, AWAKE, __ATOMIC_RELAXED);
+}
+
+/* What the thread remembers of its fruitless looks. */
+struct patience {
+    uint32_t working; /* looks beside a working event loop */
+    uint32_t quiet;   /* looks since something came, up to a limit */
+    int64_t spin_until;
+};
+
+static void beside_work(struct poller *poller, struct patience *patience) {
+    patience->quiet = 0;
+    patience->spin_until = 0;
+    if (++patience->working < WORKING_LOOKS) {
+        doze(poller, poller->sleep);
+    } else {
+        wait_for_work(poller);
+    }
+}
+
+/* The rings are empty and the event loop sleeps: without a pause at first, then the longer the more rarely. */
+static void between_looks(struct poller *poller, struct patience *patience) {
+    if (__atomic_load_n(&poller->hurry, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&poller->hurry, 0, __ATOMIC_RELAXED);
+        patience->spin_until = now() + poller->spin * HURRY_SPINS;
+        patience->quiet = 0;
+    } else if (!patience->spin_until) {
+        patience->spin_until = now() + poller->spin;
+    }
+    if (now() < patience->spin_until) {
+        pause_cpu();
+        return;
+    }
+    uint32_t doublings = patience->quiet / QUIET_LOOKS;
+    patience->quiet += doublings < QUIET_DOUBLINGS;
+    doze(poller, poller->sleep << doublings);
 }
 
 static void *watch(void *argument) {
     struct poller *poller = argument;
-    uint32_t working = 0, quiet = 0;
-    int64_t spin_until = 0;
+    struct patience patience = {0};
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
     prctl(PR_SET_NAME, "splitplane-poll", 0, 0, 0);
     while (!__atomic_load_n(&poller->stop, __ATOMIC_RELAXED)) {
         /* Pairs with the release in poller_park: what the event loop wants and consumed is ours to read. */
         if (!__atomic_load_n(&poller->parked, __ATOMIC_ACQUIRE)) {
-            quiet = 0;
-            if (++working < WORKING_LOOKS) {
-                doze(poller->sleep);
-            } else {
-                wait_for_work(poller);
-            }
-            spin_until = 0;
-            continue;
-        }
-        working = 0;
-        if (look(poller)) {
+            beside_work(poller, &patience);
+        } else if (look(poller)) {
             if (take_parked(poller)) {
                 signal_loop(poller);
             }
-            spin_until = 0;
-            quiet = 0;
-            continue;
-        }
-        if (!spin_until) {
-            spin_until = now() + poller->spin;
-        }
-        if (now() < spin_until) {
-            pause_cpu();
+            patience = (struct patience){0};
         } else {
-            uint32_t doublings = quiet / QUIET_LOOKS;
-            quiet += doublings < QUIET_DOUBLINGS;
-            doze(poller->sleep << doublings);
+            patience.working = 0;
+            between_looks(poller, &patience);
         }
     }
     return NULL;
 }
 
 static void wake_thread(struct poller *poller) {
-    __atomic_store_n(&poller->asleep, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&poller->asleep, AWAKE, __ATOMIC_RELAXED);
     syscall(SYS_futex, &poller->asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-int poller_park(struct poller *poller) {
+int poller_park(struct poller *poller, int hurry) {
+    if (hurry) {
+        __atomic_store_n(&poller->hurry, 1, __ATOMIC_RELAXED);
+    }
     /* The release pairs with the acquire in watch. */
     __atomic_store_n(&poller->parked, 1, __ATOMIC_RELEASE);
-    /* Pairs with the fence in wait_for_work. */
+    /* Pairs with the fences in wait_for_work and doze. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (look(poller) && take_parked(poller)) {
         return 0;
     }
-    if (__atomic_load_n(&poller->asleep, __ATOMIC_RELAXED)) {
+    uint32_t asleep = __atomic_load_n(&poller->asleep, __ATOMIC_RELAXED);
+    if (asleep == ASLEEP || (asleep == DOZING && hurry)) {
         wake_thread(poller);
     }
     return 1;
+}
+
+int poller_spin(const struct poller *poller, int64_t nanoseconds) {
+    int64_t end = now() + nanoseconds;
+    do {
+        if (look(poller)) {
+            return 1;
+        }
+        pause_cpu();
+    } while (now() < end);
+    return 0;
 }
 
 void poller_unpark(struct poller *poller) {

@@ -16,8 +16,11 @@ struct poller;
  * many when nothing has come for long. 0 or -errno. */
 int poller_start(struct ring **rings, uint32_t count, int descriptor, int64_t spin, int64_t sleep,
                  struct poller **poller);
-/* Event loop, with nothing left to do: 1 = parked, the descriptor will become readable; 0 = a message is there. */
-int poller_park(struct poller *poller);
+/* Event loop, with nothing left to do: 1 = parked, the descriptor will become readable; 0 = a message is there.
+ * hurry: something is due at once, so the thread ends its pause and looks without any for a while. */
+int poller_park(struct poller *poller, int hurry);
+/* Event loop, unparked: looks at the rings itself for so long; 1 = a message is there. Keeps its CPU busy. */
+int poller_spin(const struct poller *poller, int64_t nanoseconds);
 /* Event loop, when the descriptor became readable or it looks at the rings of its own accord. */
 void poller_unpark(struct poller *poller);
 /* Event loop, unparked: don't wake me for ring number `ring` of those watched: I can't take its messages now. */

@@ -25,6 +25,7 @@ from .post import Post
 from .push import Pushes
 from .restarts import Restarts
 from .server import stream_factory
+from .spin import SPIN, Spin
 from .streams import CoreStreams, Streams
 
 STOPPED = "the runtime has stopped"
@@ -82,7 +83,8 @@ class Service:
         self._mesh = mesh
         self._poller: Poller | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._turn_due = self._in_turn = False
+        self._turn_due = self._in_turn = self._replied = self._hurry = False
+        self._spin = Spin()
         self._groups = {name: tuple(numbers) for name, numbers in groups.items()}
         self._wanted: dict[int, int] = {}
         self._wanted_for_streams: dict[int, int] = {}
@@ -136,7 +138,7 @@ class Service:
         self.streams.loop = loop
         for number in range(self._mesh.cores):
             out = self._mesh.ring(CONTROL, number)
-            peer = CorePeer(number, out, self._schema, self._want, self._soon)
+            peer = CorePeer(number, out, self._schema, self._want, self._asking)
             self.cores.append(peer)
             self.streams.add_core(number, out, self._want_for_streams)
             ring = self._mesh.ring(number, CONTROL)
@@ -254,6 +256,11 @@ class Service:
             self._poller.clear()
             self._turn()
 
+    def _asking(self) -> None:
+        self._spin.ask()
+        self._hurry = True
+        self._soon()
+
     def _soon(self) -> None:
         if not self._turn_due:
             self._turn_due = True
@@ -265,7 +272,7 @@ class Service:
         if self._poller is None:
             return
         self._poller.unpark()
-        self._in_turn = True
+        self._in_turn, self._replied = True, False
         try:
             more = self._take_all()
             for peer, streams in zip(self.cores, self.streams.cores, strict=True):
@@ -279,8 +286,20 @@ class Service:
             return
         finally:
             self._in_turn = False
-        if more or not self._poller.park():
+        if more or not self._sleep(self._poller):
             self._soon()
+
+    def _sleep(self, poller: Poller) -> bool:
+        """Parks; False if there is something to do."""
+        if self._replied:
+            return False  # whoever asked goes on before us, and often asks again
+        if self._spin.due():
+            found = poller.spin(SPIN)
+            self._spin.ended(found=found)
+            if found:
+                return False
+        hurry, self._hurry = self._hurry, False
+        return poller.park(hurry=hurry)
 
     def _take_all(self) -> bool:
         """A bounded number of messages from every ring; whether there may be more to take now."""
@@ -305,7 +324,10 @@ class Service:
     def _deliver(self, inbox: Inbox, run: Run) -> bool:
         """False if a mailbox is full: what is left of the run is held, and the ring left alone until there is room."""
         if run.kind == REPLY:
+            self._replied = True
             inbox.peer.replied(run.tag, run.type, run.data)
+            if inbox.peer.asks > 1:
+                self._spin.ask()
         elif run.kind == EVENT and run.type == EVENT_STREAM:
             inbox.streams.take(run)
         elif run.kind == EVENT and run.type == EVENT_FAULT and run.length >= FAULT_LEAST:

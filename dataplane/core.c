@@ -128,6 +128,7 @@ int core_open(void *base, const struct core_config *config, int adopt, struct co
     point_into(core, base);
     core->config = *config;
     core->mtu = config->mtu;
+    core->bell = -1;
     error = settle_hash(core, adopt);
     if (!error)
         error = allocate_lists(core);
@@ -168,6 +169,10 @@ struct actor *core_listen(struct core *core, uint16_t port, int descriptor) {
         .actor = actor,
     };
     return actor;
+}
+
+void core_bell(struct core *core, int descriptor) {
+    core->bell = descriptor;
 }
 
 void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *from) {

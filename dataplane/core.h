@@ -141,6 +141,7 @@ struct core {
         *staging; /* struct call.out of the running handler, CORE_STAGING bytes; then as many for connection.reserve */
     struct ring *to[CORE_PEERS]; /* to[k]: we produce, core k consumes; to[CORE_CONTROL]: the control plane */
     struct ring *from[CORE_PEERS];
+    int bell; /* an eventfd by which the control plane ends our sleep (bell.h), -1 = none */
     struct core_config config;
     struct parked_reply parked[CORE_PEERS];
     struct fault_event fault; /* of the running handler: its state before the call, and what fault_note said */
@@ -161,6 +162,7 @@ uint64_t core_list_bytes(uint64_t connections); /* of the process-local lists */
 struct actor *core_listen(struct core *core, uint16_t port,
                           int descriptor); /* adds a listener with an empty actor; NULL: too many */
 void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *from);
-void core_clock(struct core *core, int64_t now); /* set now and tick; virtual clock from then on */
+void core_bell(struct core *core, int descriptor); /* before the transport is attached */
+void core_clock(struct core *core, int64_t now);   /* set now and tick; virtual clock from then on */
 void core_group(struct core *core, uint32_t cores, uint32_t next);
 int64_t clock_now(void);

@@ -17,6 +17,7 @@ CONTROL: int = lib.CORE_CONTROL
 class Core:
     """`struct core` over `memory`, a writable buffer that holds a formatted arena. `pointer` is it for C.
 
+    `bell` is the eventfd by which the control plane ends this core's sleep.
     `adopt` takes over what a dead worker left, otherwise the arena is fresh. Raises OSError: EBADMSG (no arena), EPROTO
     (of another version), ENOMEM.
     """
@@ -32,6 +33,7 @@ class Core:
         local_address: str = "0.0.0.0",
         mtu: int = 1500,
         adopt: bool = False,
+        bell: int = -1,
     ) -> None:
         self._memory = ffi.from_buffer(memory, require_writable=True)
         self._kept: list[Any] = []
@@ -46,6 +48,7 @@ class Core:
         made = ffi.new("struct core **")
         check(lib.core_open(self._memory, config, adopt, made), f"core {number}")
         self.pointer: Any = made[0]
+        lib.core_bell(self.pointer, bell)
         self.number = number
 
     @property

@@ -1,5 +1,6 @@
 /* A core's turn and its loop. Runs on the owning core; knows every other file's door and no file's inside. */
 #include <errno.h>
+#include <stddef.h>
 
 #include "configure.h"
 #include "count.h"
@@ -12,6 +13,7 @@
 #include "relief.h"
 #include "timer.h"
 #include "transport.h"
+#include "../runtime/bell.h"
 
 enum { SPIN = 100000, IDLE_SHORTEST = 50000, IDLE_LONGEST = 1000000 }; /* nanoseconds */
 
@@ -99,8 +101,14 @@ static int stopping(struct core *core) {
 static void idle(struct core *core, int64_t quiet) {
     int64_t most = quiet < IDLE_SHORTEST ? IDLE_SHORTEST : quiet > IDLE_LONGEST ? IDLE_LONGEST : quiet;
     core->slept = timer_next(core, 1) > 0;
-    if (core->slept)
-        core->transport->idle(core, most);
+    if (!core->slept)
+        return;
+    struct ring *control = core->bell < 0 ? NULL : core->from[CORE_CONTROL];
+    if (control && !bell_may_sleep(control))
+        return;
+    core->transport->idle(core, most);
+    if (control)
+        bell_awake(control, core->bell);
 }
 
 int loop_run(struct core *core, uint64_t max_turns) {

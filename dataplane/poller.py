@@ -52,9 +52,16 @@ class Poller:
         """How often the thread has woken the event loop."""
         return int(lib.poller_signals(self._poller))
 
-    def park(self) -> bool:
-        """The event loop has nothing left to do. True: `fileno()` becomes readable when it has; False: it has now."""
-        return bool(lib.poller_park(self._poller))
+    def park(self, *, hurry: bool = False) -> bool:
+        """The event loop has nothing left to do. True: `fileno()` becomes readable when it has; False: it has now.
+
+        `hurry`: something is due at once, so the thread looks without a pause for a while.
+        """
+        return bool(lib.poller_park(self._poller, hurry))
+
+    def spin(self, nanoseconds: int) -> bool:
+        """Looks at the rings here for so long at most, without the interpreter's lock; whether a message is there."""
+        return bool(lib.poller_spin(self._poller, nanoseconds))
 
     def unpark(self) -> None:
         """The event loop is at work again."""

@@ -131,6 +131,7 @@ class Ring:
     """One ring over a writable buffer. `pointer` is the struct ring for C; the buffer stays alive with it."""
 
     __slots__ = (
+        "_bell",
         "_buffer",
         "_header",
         "_header_view",
@@ -154,6 +155,7 @@ class Ring:
         self._payload_view = ffi.buffer(self._payload)
         self._run: Any = None
         self._run_view: Any = None
+        self._bell = -1
 
     @classmethod
     def format(cls, buffer: Any, cells: int, offset: int = 0) -> "Ring":
@@ -196,8 +198,12 @@ class Ring:
             raise ValueError(f"a message of {length} bytes: at most {MESSAGE_MAX}")
         HEADER.pack_into(self._header_view, 0, number, length, kind, target, tag)
         data = payload if type(payload) is bytes else ffi.from_buffer(payload)
-        went = lib.ring_put(self.pointer, self._header, data)
+        went = lib.bell_put(self.pointer, self._header, data, self._bell)
         return went == 1 or bool(check(went, f"a message of {length} bytes"))
+
+    def wake_by(self, bell: int) -> None:
+        """From now on `put` wakes a consumer that sleeps, by this eventfd."""
+        self._bell = bell
 
     def put_batch(self, headers: "npt.NDArray[np.void]", rows: "npt.NDArray[Any]") -> int:
         """Puts one-cell messages with one publication; returns how many went in, from the first.

@@ -19,7 +19,7 @@ static uint32_t poll(struct core *core) {
 
 static void idle(struct core *core, int64_t nanoseconds) {
     if (!core->config.spin) {
-        core->nic->driver->idle(core->nic, nanoseconds);
+        core->nic->driver->idle(core->nic, nanoseconds, core->bell);
     }
 }
 

@@ -17,7 +17,7 @@ struct transport {
     void (*timer)(struct core *core, uint32_t index);
     /* One look for input, bounded; returns how many events or frames it handled. */
     uint32_t (*poll)(struct core *core);
-    /* Nothing to do: sleep up to this long, or spin. */
+    /* Nothing to do: sleep up to this long, less if core->bell becomes readable, or spin. */
     void (*idle)(struct core *core, int64_t nanoseconds);
     /* A new worker took over the arena: make every record and queue whole again, or close what can't be. */
     int (*adopt)(struct core *core);

@@ -20,7 +20,7 @@ struct afxdp {
     uint32_t count;
     uint32_t receive_next; /* the queue that is asked first */
     struct xdp_queue queues[AFXDP_QUEUES];
-    struct pollfd polls[AFXDP_QUEUES];
+    struct pollfd polls[AFXDP_QUEUES + 1]; /* and the bell */
 };
 
 static struct afxdp *afxdp_of(struct nic *nic) {
@@ -152,10 +152,11 @@ static void afxdp_tx_burst(struct nic *nic, struct frame *frames, uint32_t count
     nic->stats.tx_frames += count;
 }
 
-static void afxdp_idle(struct nic *nic, int64_t nanoseconds) {
+static void afxdp_idle(struct nic *nic, int64_t nanoseconds, int bell) {
     struct afxdp *afxdp = afxdp_of(nic);
     struct timespec pause = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    ppoll(afxdp->polls, afxdp->count, &pause, NULL);
+    afxdp->polls[afxdp->count] = (struct pollfd){.fd = bell, .events = POLLIN};
+    ppoll(afxdp->polls, afxdp->count + 1, &pause, NULL);
 }
 
 static void afxdp_limits(struct nic *nic, struct nic_limits *limits) {

@@ -129,9 +129,9 @@ static int faults_adopt(struct nic *nic) {
     return inner->driver->adopt(inner);
 }
 
-static void faults_idle(struct nic *nic, int64_t nanoseconds) {
+static void faults_idle(struct nic *nic, int64_t nanoseconds, int bell) {
     struct nic *inner = faults_of(nic)->inner;
-    inner->driver->idle(inner, nanoseconds);
+    inner->driver->idle(inner, nanoseconds, bell);
 }
 
 static void faults_limits(struct nic *nic, struct nic_limits *limits) {

@@ -19,7 +19,8 @@
 #include "kernel.h"
 #include "kernel_socket.h"
 
-enum { SWEEP = 1024, QUIET = 50 }; /* of draining: records looked at a turn; milliseconds */
+enum { SWEEP = 1024, QUIET = 50 };       /* of draining: records looked at a turn; milliseconds */
+static const uint64_t BELL = 2ull << 32; /* what epoll calls it; a listener is 1 << 32 and more, a record less */
 
 static struct kernel *kernel_of(const struct core *core) {
     return core->transport_private;
@@ -39,6 +40,8 @@ static uint32_t ready_poll(struct core *core) {
 }
 
 static uint32_t handle_event(struct core *core, const struct epoll_event *event) {
+    if (event->data.u64 == BELL)
+        return 0; /* the loop has seen to it */
     if (event->data.u64 >> 32)
         return core->listeners[(uint32_t)event->data.u64].open ? socket_accept(core, (uint32_t)event->data.u64) : 0;
     uint32_t index = (uint32_t)event->data.u64;
@@ -209,6 +212,9 @@ int kernel_attach(struct core *core) {
         error = -ENOMEM;
     else
         touch(core, kernel);
+    struct epoll_event rung = {.events = EPOLLIN, .data.u64 = BELL};
+    if (!error && core->bell >= 0 && epoll_ctl(kernel->epoll, EPOLL_CTL_ADD, core->bell, &rung))
+        error = -errno;
     for (uint32_t i = 0; i < core->listener_count && !error; i++)
         error = core->listeners[i].descriptor >= 0 ? listener_prepare(kernel, &core->listeners[i], i) : 0;
     if (error)

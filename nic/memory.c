@@ -1,8 +1,10 @@
 /* Driver `memory`: one end of a virtual wire. Owned by one core; the other end is some other core's.
  * Knows nothing of what the frames say. */
+#define _GNU_SOURCE
 #include "memory.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -151,10 +153,11 @@ static void memory_tx_burst(struct nic *nic, struct frame *frames, uint32_t coun
     __atomic_store_n(&end->out->head, end->out->head + count, __ATOMIC_RELEASE); /* pairs with memory_rx_burst */
 }
 
-static void memory_idle(struct nic *nic, int64_t nanoseconds) {
-    (void)nic; /* nobody wakes us */
+static void memory_idle(struct nic *nic, int64_t nanoseconds, int bell) {
+    (void)nic; /* the other end wakes nobody */
+    struct pollfd rung = {.fd = bell, .events = POLLIN};
     struct timespec pause = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    nanosleep(&pause, NULL);
+    ppoll(&rung, 1, &pause, NULL);
 }
 
 static void memory_limits(struct nic *nic, struct nic_limits *limits) {

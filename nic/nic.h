@@ -40,6 +40,7 @@ struct nic_driver {
     uint32_t (*tx_alloc)(struct nic *nic, struct frame *frames, uint32_t count);
     void (*tx_burst)(struct nic *nic, struct frame *frames, uint32_t count);
     void (*release)(struct nic *nic, struct frame *frames, uint32_t count);
-    void (*idle)(struct nic *nic, int64_t nanoseconds);
+    /* Sleeps so long, until a frame comes, or until the descriptor `bell` (-1 = none) is readable. */
+    void (*idle)(struct nic *nic, int64_t nanoseconds, int bell);
     void (*limits)(struct nic *nic, struct nic_limits *limits);
 };

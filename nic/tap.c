@@ -81,10 +81,10 @@ static void tap_tx_burst(struct nic *nic, struct frame *frames, uint32_t count) 
     }
 }
 
-static void tap_idle(struct nic *nic, int64_t nanoseconds) {
-    struct pollfd readable = {.fd = tap_of(nic)->descriptor, .events = POLLIN};
+static void tap_idle(struct nic *nic, int64_t nanoseconds, int bell) {
+    struct pollfd readable[] = {{.fd = tap_of(nic)->descriptor, .events = POLLIN}, {.fd = bell, .events = POLLIN}};
     struct timespec pause = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    ppoll(&readable, 1, &pause, NULL);
+    ppoll(readable, 2, &pause, NULL);
 }
 
 static void tap_limits(struct nic *nic, struct nic_limits *limits) {

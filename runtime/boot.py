@@ -41,6 +41,8 @@ class BootCore:
     cpu: int
     arena: int
     driver: str
+    bell: int = -1
+    """An eventfd by which the control plane wakes the core."""
     wire: int = -1
     front: BootFront | None = None
     spin: bool = False
@@ -53,7 +55,12 @@ class BootCore:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What a worker of this core inherits."""
-        return (self.arena, *self.ways)
+        return (*self.own, *self.ways)
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """Of these, the ones that stay when nobody serves the core any more."""
+        return (self.arena, self.bell) if self.bell >= 0 else (self.arena,)
 
     @property
     def ways(self) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ Knows its Shape (shape.py) and leaves each field to field.py.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .field import store
@@ -54,8 +56,8 @@ class Fixed:
                 missing.append(field.name)
         if missing or values:
             raise TypeError(explain(cls, missing, list(values)))
-        object.__setattr__(self, "_memory", bytes(memory) if cls.__frozen__ else memory)
-        object.__setattr__(self, "_handler", in_handler)
+        _set_memory(self, bytes(memory) if cls.__frozen__ else memory)
+        _set_handler(self, in_handler)
 
     def _packed(self, shape: Shape, values: dict[str, Any]) -> bool:
         """Takes `values` at once if they are integers in range and there are all of them; the short way."""
@@ -65,17 +67,28 @@ class Fixed:
             memory = shape.packer.pack(*[values[each.name] for each in shape.fields])
         except (KeyError, struct.error):
             return False
-        object.__setattr__(self, "_memory", memory)
-        object.__setattr__(self, "_handler", False)
+        _set_memory(self, memory)
+        _set_handler(self, False)
         return True
 
     @classmethod
     def attach(cls, memory: Any, handler: bool = False) -> Self:
         """The values that lie in `memory` (a buffer of exactly their size), not a copy."""
-        self = object.__new__(cls)
-        object.__setattr__(self, "_memory", memory)
-        object.__setattr__(self, "_handler", handler)
+        self = _new(cls)
+        _set_memory(self, memory)
+        _set_handler(self, handler)
         return self
+
+    @classmethod
+    def each(cls, data: bytes, count: int) -> Iterator[Self]:
+        """`count` values that lie in `data` one after the other without gaps, as `from_bytes` makes them."""
+        size = shape_of(cls).size
+        rows = struct.iter_unpack(f"{size}s", data) if size else repeat((b"",), count)
+        for (memory,) in rows:
+            self = _new(cls)
+            _set_memory(self, memory)
+            _set_handler(self, False)
+            yield self
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:
@@ -123,6 +136,12 @@ class Fixed:
             f"{each.name}={getattr(self, each.name)!r}" for each in shape_of(type(self)).fields
         )
         return f"{type(self).__qualname__}({values})"
+
+
+# A class that refuses assignment is filled through its slots; object.__setattr__ would take twice as long.
+_new = object.__new__
+_set_memory: Callable[[Fixed, Any], None] = Fixed.__dict__["_memory"].__set__
+_set_handler: Callable[[Fixed, bool], None] = Fixed.__dict__["_handler"].__set__
 
 
 def explain(cls: type, missing: list[str], unknown: list[str]) -> str:

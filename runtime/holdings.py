@@ -101,9 +101,7 @@ class Holdings:
             number
             for core in self.cores
             for number in (
-                (core.order.arena,)
-                if core.order.group in self.quarantined
-                else core.order.descriptors
+                core.order.own if core.order.group in self.quarantined else core.order.descriptors
             )
         ]
         return (*cores, *self.claims.descriptors, self.mesh.fd)
@@ -214,12 +212,15 @@ class Holdings:
             wire = create()
             self._stack.callback(os.close, wire)
         own = nic.own_address
+        bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stack.callback(os.close, bell)
         return BootCore(
             number=number,
             group=name,
             cpu=cpu,
             arena=arena.fd,
             driver=nic.driver,
+            bell=bell,
             wire=wire,
             spin=group.idle == "spin",
             drain_milliseconds=round(self.layout.supervision.drain_seconds * 1000),

@@ -202,4 +202,5 @@ void ring_adopt_producer(struct ring *ring) {
 
 void ring_adopt_consumer(struct ring *ring) {
     ring->next = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
+    __atomic_store_n(&ring->asleep, 0, __ATOMIC_RELAXED);
 }

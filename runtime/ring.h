@@ -32,7 +32,9 @@ struct ring {
     uint64_t head; /* cells consumed, published by ring_advance */
     uint64_t next; /* cells consumed, not yet published */
     uint64_t size; /* the capacity once more */
-    uint64_t consumer_rest[13];
+    uint64_t consumer_rest[5];
+    uint64_t asleep; /* 1: the consumer sleeps and wants its bell rung (bell.h); on a line that getting leaves alone */
+    uint64_t sleeper_rest[7];
     /* cells of RING_CELL bytes follow */
 };
 

@@ -14,6 +14,7 @@ struct ring_cell {
 _Static_assert(sizeof(struct ring_cell) == RING_CELL, "a cell is one cache line");
 _Static_assert(sizeof(struct ring) == 256, "two lines for each side");
 _Static_assert(__builtin_offsetof(struct ring, head) == 128, "the consumer's lines are its own");
+_Static_assert(__builtin_offsetof(struct ring, asleep) == 192, "whether it sleeps, on a line of its own");
 _Static_assert(RING_MESSAGE_MAX < 1 << 12, "the length has 12 bits");
 
 enum { RING_LAP = 1, RING_CONTINUATION = 2 };

@@ -295,9 +295,12 @@ def make_service(held: Holdings, give_up: GiveUp | None = None) -> Service:
     `give_up(name, error)` is called when a control actor raises too often.
     """
     from ..controlplane.make import service_of
+    from .mesh import CONTROL
     from .schema import schema_of
 
     schema = schema_of(held.actors.all, more=held.actors.messages)
+    for core in held.cores:
+        held.mesh.ring(CONTROL, core.order.number).wake_by(core.order.bell)
     return service_of(held.layout, held.actors, held.mesh, schema, give_up)
 
 

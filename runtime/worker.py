@@ -129,6 +129,7 @@ def open_core(kit: Kit, order: BootCore, arena: Arena, mesh: Mesh, *, adopt: boo
         local_address=order.local_address,
         mtu=order.mtu,
         adopt=adopt,
+        bell=order.bell,
     )
     if adopt:
         mesh.adopt(order.number)

@@ -69,7 +69,7 @@ static int event_loop(struct poller *poller, int descriptor) {
             continue;
         }
         poller_want(poller, 0, out, sent < wanted / 4 ? 1 : 0);
-        if (!poller_park(poller)) {
+        if (!poller_park(poller, sent & 1)) {
             continue;
         }
         struct pollfd wait = {.fd = descriptor, .events = POLLIN};
