@@ -258,7 +258,8 @@ class CoreStreams:
     def _unknown(self, what: int, key: int, at: int) -> None:
         opening = self._opening.get(key)
         if opening is None:
-            self._all.stale += what != relay.CLOSED
+            # RELAY_GONE answers a comparison that crossed the connection's end.
+            self._all.stale += what not in {relay.CLOSED, relay.GONE}
         elif what in {relay.CLOSED, relay.GONE} and not opening.done():
             why = CloseReason.WORKER_LOST if what == relay.GONE or at in CLEAN else at
             opening.set_exception(error_of(why))
