@@ -193,9 +193,12 @@ void actor_retry(struct core *core, uint32_t index) {
 }
 
 uint32_t actor_again(struct core *core) {
-    uint32_t todo = core->again_count < AGAIN_BUDGET ? core->again_count : AGAIN_BUDGET;
-    for (uint32_t i = 0; i < todo && core->again_count; i++)
-        resume(core, again_pop(core));
+    uint32_t todo = core->again.count < AGAIN_BUDGET ? core->again.count : AGAIN_BUDGET;
+    for (uint32_t i = 0; i < todo && core->again.count; i++) {
+        uint32_t index = again_pop(core);
+        if (index)
+            resume(core, index);
+    }
     return todo;
 }
 

@@ -84,20 +84,32 @@ static void *touched(uint64_t bytes) {
     return memory;
 }
 
-/* Each record stands in each list at most once. */
-static uint64_t list_bytes(uint64_t connections) {
-    return (connections + 1) * sizeof(uint32_t);
+static uint64_t list_places(uint64_t connections) {
+    return connections < CORE_LISTED ? connections : CORE_LISTED;
+}
+
+static uint64_t listed_bytes(uint64_t connections) {
+    return (connections / 64 + 1) * sizeof(uint64_t);
 }
 
 uint64_t core_list_bytes(uint64_t connections) {
-    return 2 * list_bytes(connections);
+    return 2 * list_places(connections) * sizeof(uint32_t) + listed_bytes(connections);
+}
+
+static struct record_list list_of(const struct core *core) {
+    uint32_t places = (uint32_t)list_places(core->capacity);
+    return (struct record_list){.places = touched(places * sizeof(uint32_t)), .room = places, .sweep = 1};
 }
 
 static int allocate_lists(struct core *core) {
-    core->pending = touched(list_bytes(core->capacity));
-    core->again = touched(list_bytes(core->capacity));
+    core->pending = list_of(core);
+    core->again = list_of(core);
+    core->again.listed = touched(listed_bytes(core->capacity));
     core->staging = touched(2 * CORE_STAGING);
-    return core->pending && core->again && core->staging ? 0 : -ENOMEM;
+    if (!core->pending.places || !core->again.places || !core->again.listed || !core->staging)
+        return -ENOMEM;
+    memset(core->again.listed, 0, listed_bytes(core->capacity));
+    return 0;
 }
 
 static int settle_hash(struct core *core, int adopt) {
@@ -149,8 +161,9 @@ void core_close(struct core *core) {
         return;
     for (uint32_t i = 0; i < core->listener_count; i++)
         free(core->listeners[i].actor);
-    free(core->pending);
-    free(core->again);
+    free(core->pending.places);
+    free(core->again.places);
+    free(core->again.listed);
     free(core->staging);
     free(core);
 }

@@ -82,6 +82,15 @@ struct parked_reply {
     uint8_t payload[RING_MESSAGE_MAX];
 };
 
+/* A ring of record indexes, each at most once. What finds it full keeps its flag, by which lists_sweep finds it. */
+struct record_list {
+    uint32_t *places;
+    uint64_t *listed;           /* a bit for each record: has a place; NULL for pending, which is empty between turns */
+    uint32_t room, next, count; /* places; the oldest entry's; how many are taken */
+    uint32_t unswept;           /* records that may have the flag and no place: so many from `sweep` on */
+    uint32_t sweep;
+};
+
 struct listener {       /* one [[group.NAME.listen]] on this core */
     uint16_t port;      /* network byte order */
     uint16_t open;      /* 0 once draining */
@@ -132,11 +141,8 @@ struct core {
     uint32_t listener_count;
     uint32_t relay;        /* 1 + the listener of connections that were handed over or connected; 0 = none */
     uint32_t relay_resync; /* 1: the control plane has missed the end of one, or a worker (relay.h) */
-    /* Rings of capacity + 1 record indexes, each index at most once: _next is the oldest entry, _count how many. */
-    uint32_t pending_count, pending_next;
-    uint32_t *pending; /* to give to transport->output at the end of the turn (actor_pend) */
-    uint32_t *again;   /* with FLAG_AGAIN: for the next turn */
-    uint32_t again_count, again_next;
+    struct record_list pending; /* with FLAG_PENDING: for transport->output at the end of the turn (actor_pend) */
+    struct record_list again;   /* with FLAG_AGAIN: for the next turn */
     uint8_t
         *staging; /* struct call.out of the running handler, CORE_STAGING bytes; then as many for connection.reserve */
     struct ring *to[CORE_PEERS]; /* to[k]: we produce, core k consumes; to[CORE_CONTROL]: the control plane */
@@ -159,6 +165,7 @@ struct core {
 int core_open(void *base, const struct core_config *config, int adopt, struct core **core);
 void core_close(struct core *core);
 uint64_t core_list_bytes(uint64_t connections); /* of the process-local lists */
+enum { CORE_LISTED = 65536 };                   /* records in each of them at most; more wait in their flags */
 struct actor *core_listen(struct core *core, uint16_t port,
                           int descriptor); /* adds a listener with an empty actor; NULL: too many */
 void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *from);

@@ -1,63 +1,102 @@
 /* The core's lists of records that want something: output at the end of this turn (pending), or their kept bytes
- * offered in the next (again). Owned by the core; a flag in the record says that it is listed. */
+ * offered in the next (again). Owned by the core. A flag in the record says that it wants; the lists are shorter than
+ * the connections are many, so what finds no place has only its flag, until a sweep over the records meets it. */
+#include <string.h>
+
 #include "lists.h"
 #include "record.h"
 
-static uint32_t place(const struct core *core, uint32_t next, uint32_t offset) {
-    uint64_t slot = (uint64_t)next + offset;
-    return (uint32_t)(slot > core->capacity ? slot - core->capacity - 1 : slot);
+enum {
+    SWEEP = 4096,   /* records looked at a turn */
+    RESERVE = 1024, /* places kept for the sweep while it is needed, so that it gets some */
+};
+
+static int has_place(const struct record_list *list, uint32_t index) {
+    return list->listed && list->listed[index / 64] >> index % 64 & 1;
 }
 
-void again_add(struct core *core, uint32_t index) {
-    if (core->records[index].flags & FLAG_AGAIN)
-        return;
-    core->records[index].flags |= FLAG_AGAIN;
-    core->again[place(core, core->again_next, core->again_count++)] = index;
+static void put(struct record_list *list, uint32_t index) {
+    uint64_t place = (uint64_t)list->next + list->count++;
+    list->places[place < list->room ? place : place - list->room] = index;
+    if (list->listed)
+        list->listed[index / 64] |= 1ull << index % 64;
 }
 
-uint32_t again_pop(struct core *core) {
-    uint32_t index = core->again[core->again_next];
-    core->again_next = place(core, core->again_next, 1);
-    core->again_count--;
-    core->records[index].flags &= (uint16_t)~FLAG_AGAIN;
+static uint32_t take(struct record_list *list) {
+    uint32_t index = list->places[list->next];
+    list->next = list->next + 1 < list->room ? list->next + 1 : 0;
+    list->count--;
+    if (list->listed)
+        list->listed[index / 64] &= ~(1ull << index % 64);
     return index;
 }
 
-/* The last entry takes its place; order matters to nobody. */
-void again_drop(struct core *core, uint32_t index) {
-    for (uint32_t i = 0; i < core->again_count; i++) {
-        uint32_t *slot = &core->again[place(core, core->again_next, i)];
-        if (*slot == index) {
-            *slot = core->again[place(core, core->again_next, --core->again_count)];
-            break;
-        }
+static void add(struct core *core, struct record_list *list, enum record_flag flag, uint32_t index) {
+    if (core->records[index].flags & flag)
+        return;
+    core->records[index].flags |= flag;
+    if (has_place(list, index)) /* it was dropped, and its entry still stands */
+        return;
+    uint32_t kept = !list->unswept ? 0 : list->room > RESERVE ? RESERVE : list->room;
+    if (list->count < list->room - kept)
+        put(list, index);
+    else
+        list->unswept = core->state->record_fresh;
+}
+
+static uint32_t pop(struct core *core, struct record_list *list, enum record_flag flag) {
+    uint32_t index = take(list);
+    if (!(core->records[index].flags & flag))
+        return 0;
+    core->records[index].flags &= (uint16_t)~flag;
+    return index;
+}
+
+static uint32_t sweep(struct core *core, struct record_list *list, enum record_flag flag, uint32_t most) {
+    uint32_t looked = 0;
+    if (list->count && !list->listed) /* a flag would not tell a record without a place */
+        return 0;
+    for (; looked < most && list->unswept && list->count < list->room; looked++, list->unswept--) {
+        list->sweep = list->sweep < core->state->record_fresh ? list->sweep : 1;
+        uint32_t index = list->sweep++;
+        if (core->records[index].flags & flag && !has_place(list, index))
+            put(list, index);
     }
+    return looked;
+}
+
+uint32_t lists_sweep(struct core *core) {
+    return sweep(core, &core->pending, FLAG_PENDING, SWEEP) + sweep(core, &core->again, FLAG_AGAIN, SWEEP);
+}
+
+void again_add(struct core *core, uint32_t index) {
+    add(core, &core->again, FLAG_AGAIN, index);
+}
+
+uint32_t again_pop(struct core *core) {
+    return pop(core, &core->again, FLAG_AGAIN);
+}
+
+void again_drop(struct core *core, uint32_t index) {
     core->records[index].flags &= (uint16_t)~FLAG_AGAIN;
 }
 
 void actor_pend(struct core *core, uint32_t index) {
-    if (core->records[index].flags & FLAG_PENDING)
-        return;
-    core->records[index].flags |= FLAG_PENDING;
-    core->pending[place(core, core->pending_next, core->pending_count++)] = index;
+    add(core, &core->pending, FLAG_PENDING, index);
 }
 
 uint32_t pending_pop(struct core *core) {
-    uint32_t index = core->pending[core->pending_next];
-    core->pending_next = place(core, core->pending_next, 1);
-    core->pending_count--;
-    core->records[index].flags &= (uint16_t)~FLAG_PENDING;
-    return index;
+    return pop(core, &core->pending, FLAG_PENDING);
+}
+
+static void rebuild(struct core *core, struct record_list *list, enum record_flag flag) {
+    while (list->count)
+        take(list);
+    list->unswept = core->state->record_fresh;
+    sweep(core, list, flag, UINT32_MAX);
 }
 
 void lists_rebuild(struct core *core) {
-    core->pending_count = core->pending_next = core->again_count = core->again_next = 0;
-    for (uint32_t index = 1; index < core->state->record_fresh; index++) {
-        uint16_t flags = core->records[index].flags;
-        core->records[index].flags &= (uint16_t) ~(FLAG_PENDING | FLAG_AGAIN);
-        if (flags & FLAG_AGAIN)
-            again_add(core, index);
-        if (flags & FLAG_PENDING)
-            actor_pend(core, index);
-    }
+    rebuild(core, &core->pending, FLAG_PENDING);
+    rebuild(core, &core->again, FLAG_AGAIN);
 }

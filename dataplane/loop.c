@@ -33,8 +33,10 @@ static void clock_read(struct core *core) {
 static uint32_t output_pending(struct core *core) {
     uint64_t most = 3ull * core->capacity;
     uint32_t done = 0;
-    while (core->pending_count && done < most) {
-        core->transport->output(core, pending_pop(core));
+    while (core->pending.count && done < most) {
+        uint32_t index = pending_pop(core);
+        if (index)
+            core->transport->output(core, index);
         done++;
     }
     if (core->transport->flush)
@@ -54,6 +56,7 @@ uint32_t loop_turn(struct core *core) {
     relief_turn(core);
     relay_turn(core);
     work += output_pending(core);
+    work += lists_sweep(core);
     count(core, COUNTER_TURNS, 1);
     if (work)
         count(core, COUNTER_BUSY_TURNS, 1);

@@ -159,7 +159,7 @@ static uint32_t drain(struct core *core, int past_deadline) {
         kernel->sweep = kernel->sweep + 1 < core->state->record_fresh ? kernel->sweep + 1 : 1;
         drain_one(core, kernel->sweep, past_deadline);
     }
-    return kernel->live + core->pending_count;
+    return kernel->live + core->pending.count;
 }
 
 static const struct transport kernel_transport = {

@@ -70,8 +70,8 @@ class Bench:
     def all_given_back(self) -> None:
         """No record, busy block or buffer is held once every connection is gone."""
         assert self.core.state.live == 0
-        assert self.core.pending_count == 0
-        assert self.core.again_count == 0
+        assert self.core.pending.count == 0
+        assert self.core.again.count == 0
         assert self.lib.buffer_free_bytes(self.core) == self.buffers
         free, block = 0, self.core.state.busy_free
         while block:

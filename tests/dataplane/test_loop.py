@@ -97,8 +97,8 @@ def test_adoption_resets_the_connection_in_hand_only(rig: Callable[..., Any]) ->
     for record in records[3:]:
         core.records[record].flags |= lib.FLAG_PENDING | lib.FLAG_AGAIN
     assert lib.loop_start(core, 1) == 0
-    assert core.again_count == 2
-    assert core.pending_count == 3
+    assert core.again.count == 2
+    assert core.pending.count == 3
     turn(one, 2)
     closed = [entry.argument for entry in one.handlers.log if entry.handler == lib.ON_CLOSE]
     assert closed == [lib.CLOSE_WORKER_LOST]

@@ -86,4 +86,4 @@ def test_chaos(serve: Callable[..., Server], calls: int, memory: int) -> None:
     assert len(set(closed)) == len(closed)
     assert all(entry.nesting == 0 for entry in log)
     assert lib.buffer_free_bytes(server.core) == free
-    assert server.core.pending_count == server.core.again_count == 0
+    assert server.core.pending.count == server.core.again.count == 0
