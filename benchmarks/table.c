@@ -1,21 +1,17 @@
 /* Measures our connection table and DPDK's rte_hash, filled and asked in turns with the same flows in the same random
  * order, and the floor beside them: one line of a record read and written at random. Prints one line a measurement:
  * name, connections, nanoseconds an operation. Compiled and read by table.py. */
-#include <rte_eal.h>
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
-#include <rte_memory.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #include "../dataplane/core.h"
 #include "../dataplane/record.h"
 #include "../dataplane/table.h"
 #include "../runtime/arena.h"
+#include "places.h"
 
-enum { BURST = 32, PARTS = 20, HUGE_PAGE = 2 << 20 };
+enum { PARTS = 20 };
 
 struct tables {
     uint32_t connections;
@@ -27,34 +23,9 @@ struct tables {
     uint64_t wrong, sum;
 };
 
-static uint64_t seed = 88172645463325252u;
-
-static uint64_t random_word(void) {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    return seed ^= seed << 17;
-}
-
-/* 2 MiB pages, there before they are measured. */
-static void *memory(uint64_t bytes) {
-    uint8_t *base = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) {
-        exit(2);
-    }
-    base += -(uintptr_t)base % HUGE_PAGE;
-    madvise(base, bytes, MADV_HUGEPAGE);
-    memset(base, 0, bytes);
-    return base;
-}
-
-static int huge(const struct rte_memseg_list *list, void *unused) {
-    (void)unused;
-    return madvise(list->base_va, list->len, MADV_HUGEPAGE) && 0;
-}
-
 static void shuffle(struct tables *tables) {
     for (uint32_t i = tables->connections - 1; i; i--) {
-        uint32_t other = (uint32_t)(random_word() % (i + 1)), kept = tables->order[i];
+        uint32_t other = random_below(i + 1), kept = tables->order[i];
         struct flow flow = tables->flows[i];
         tables->order[i] = tables->order[other];
         tables->order[other] = kept;
@@ -188,12 +159,11 @@ static void ask(struct tables *tables, int rounds) {
 }
 
 int main(int count, char **words) {
-    char *eal[] = {"table", "--no-pci", "--no-huge", "--no-telemetry", "-m", "2048", "--log-level=4", "-l", words[1]};
     struct tables tables = {0};
-    if (count != 4 || rte_eal_init(sizeof eal / sizeof *eal, eal) < 0) {
+    if (count != 4) {
         return 1;
     }
-    rte_memseg_list_walk(huge, NULL);
+    places_dpdk(words[1], "2048");
     open_all(&tables, (uint32_t)strtoul(words[2], NULL, 10));
     fill(&tables);
     ask(&tables, atoi(words[3]));
