@@ -29,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="a fifth of the rounds")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="connections, ascending")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES, help="connections, ascending"
+    )
     options = parser.parse_args()
     cpu = max(os.sched_getaffinity(0))
     rounds = ROUNDS // 5 if options.quick else ROUNDS

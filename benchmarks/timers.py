@@ -23,7 +23,7 @@ from programs import figures, medians, program
 from ring import cpu_name
 
 SIZES = (1_000_000, 10_000_000)
-ROUNDS = 5
+ROUNDS = 3
 PEERS = ("list", "heap", "dpdk")
 OPERATIONS = ("arm", "later", "either", "cancel", "expire")
 POLLS = ("poll_p50", "poll_p99", "poll_most")
