@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { POLL_BUDGET = 60 }; /* deadlines looked at in one poll, by all who can stop */
+enum { POLL_BUDGET = 15 }; /* deadlines that may run out in one poll of those who can stop */
 
 struct candidate {
     const char *name;

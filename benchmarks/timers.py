@@ -3,7 +3,7 @@ and DPDK's rte_timer, in the same rounds.
 
 `python timers.py --json` prints one object. One pinned thread, 2 MiB pages, records of 128 B in random order, asked for
 in bursts of 32. All are armed, due within 10 s; of a sample some are re-armed later than they were, re-armed anywhere,
-and cancelled; then a clock of milliseconds runs and all run out, each on its very tick, at most 60 looked at in a poll.
+and cancelled; then a clock of milliseconds runs and all run out, each on its very tick, at most 15 in a poll.
 rte_timer has neither a budget nor another's clock: all of its run out in one call, and being slow it is measured once,
 with a twentieth of the sample. `ratios` are of medians at the largest size. The floor does nothing with the record but
 read and write a line of it. Needs libdpdk-dev, pkg-config, a C compiler and 5 GB.
@@ -58,7 +58,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "machine": {"cpu": cpu_name(), "cpu_number": cpu, "dpdk": version},
         "setting": f"one pinned thread, 2 MiB pages, random order, bursts of 32; medians of {rounds} interleaved "
-        "rounds; ns an operation, or microseconds a poll of up to 60 entries",
+        "rounds; ns an operation, or microseconds a poll",
         "floor": {
             f"{operation}_at_{size}": parts[f"{operation}_floor"]
             for size, parts in found.items()

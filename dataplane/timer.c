@@ -12,7 +12,12 @@
 #include "transport.h"
 
 enum { LEVELS = 3, LEVEL_SLOTS = 512, LEVEL_SHIFT = 7, SLOTS = LEVELS * LEVEL_SLOTS, WORDS = LEVEL_SLOTS / 64 };
-enum { CHUNK_ENTRIES = 15, SWEEP = 64 /* records a turn */, CHUNKS_SPARE = SLOTS + 64 };
+enum {
+    CHUNK_ENTRIES = 15,
+    PIECE = 8 /* entries looked at together */,
+    SWEEP = 64 /* records a turn */,
+    CHUNKS_SPARE = SLOTS + 64
+};
 
 struct chunk {
     uint32_t index[CHUNK_ENTRIES];
@@ -217,39 +222,45 @@ static int expired(const struct core *core, uint32_t deadline) {
     return deadline && !before(core->tick, deadline);
 }
 
-/* Fires what has run out, and queues the record for what has not. A callback may free it, or set deadlines anew. */
-static void look(struct core *core, uint32_t index) {
+/* Fires what has run out, and queues the record for what has not. A callback may free it, or set deadlines anew.
+ * Returns how many ran out. */
+static uint32_t look(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
-    uint32_t generation = record->generation;
-    if (expired(core, record->transport_deadline))
+    uint32_t generation = record->generation, fired = 0;
+    if (expired(core, record->transport_deadline)) {
         fire(core, index, TIMER_TRANSPORT);
+        fired++;
+    }
     if (record->generation != generation)
-        return;
-    if (expired(core, record->application_deadline))
+        return fired;
+    if (expired(core, record->application_deadline)) {
         fire(core, index, TIMER_APPLICATION);
+        fired++;
+    }
     if (record->generation != generation)
-        return;
+        return fired;
     uint32_t deadline = earliest(record);
     if (deadline)
         queue(core, index, deadline);
+    return fired;
 }
 
-static void look_entry(struct core *core, uint32_t index, uint32_t entry) {
+static uint32_t look_entry(struct core *core, uint32_t index, uint32_t entry) {
     struct record *record = &core->records[index];
     if (!record_taken(core, index))
-        return;
+        return 0;
     struct standing standing = standing_of(record);
     if (standing.near == entry) {
         standing.near = 0;
         remember(record, 0, standing);
-        look(core, index);
-        return;
+        return look(core, index);
     }
     if (standing.middle == entry)
         standing.middle = 0;
     else if (standing.far == entry)
         standing.far = 0;
     remember(record, record->queued, standing);
+    return 0;
 }
 
 /* The tick of the first slot with entries after wheel_tick; only if there is one. */
@@ -302,23 +313,59 @@ static int advance(struct core *core) {
     return 1;
 }
 
-/* Takes the newest chunk off one level's due list; how many entries it held. */
-static uint32_t take_chunk(struct core *core, uint32_t level, uint32_t *index, uint32_t *entry) {
-    struct slot *due = &wheel_of(core)->due[level];
-    uint32_t chunk = due->chunk;
-    uint32_t count = due->count;
+static uint32_t piece_of(const struct slot *due) {
+    return due->count < PIECE ? due->count : PIECE;
+}
+
+static void fetch_records(const struct core *core, const uint32_t *index, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
-        index[i] = chunk_at(core, chunk)->index[i];
-        entry[i] = wheel_of(core)->due_slot[level] + 1;
         __builtin_prefetch(&core->records[index[i]], 1);
         __builtin_prefetch(&core->records[index[i]].application, 1);
     }
-    *due = (struct slot){chunk_at(core, chunk)->next, CHUNK_ENTRIES};
-    if (due->chunk)
-        __builtin_prefetch(chunk_at(core, due->chunk));
-    chunk_at(core, chunk)->next = core->state->chunk_free;
-    core->state->chunk_free = chunk;
+}
+
+/* Takes a piece off one level's due list; how many entries. The next piece's records are on their way while this one is
+ * looked at, be it in the next turn. */
+static uint32_t take_piece(struct core *core, uint32_t level, uint32_t *index) {
+    struct slot *due = &wheel_of(core)->due[level];
+    uint32_t number = due->chunk, count = piece_of(due);
+    struct chunk *chunk = chunk_at(core, number);
+    due->count -= count;
     core->state->wheel_entries -= count;
+    memcpy(index, chunk->index + due->count, count * sizeof *index);
+    fetch_records(core, index, count);
+    if (!due->count) {
+        *due = (struct slot){chunk->next, CHUNK_ENTRIES};
+        chunk->next = core->state->chunk_free;
+        core->state->chunk_free = number;
+        if (!due->chunk)
+            return count;
+        chunk = chunk_at(core, due->chunk);
+        if (chunk->next)
+            __builtin_prefetch(chunk_at(core, chunk->next));
+    }
+    fetch_records(core, chunk->index + due->count - piece_of(due), piece_of(due));
+    return count;
+}
+
+/* A retransmission reads the busy block: all of a piece's at once. */
+static void fetch_busy(const struct core *core, const uint32_t *index, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        const struct record *record = &core->records[index[i]];
+        if (!record->busy || !expired(core, record->transport_deadline))
+            continue;
+        __builtin_prefetch(&core->busy[record->busy], 1);
+        __builtin_prefetch(&core->busy[record->busy].rto_deadline, 1);
+    }
+}
+
+/* Looks at one piece; returns its entries. */
+static uint32_t look_piece(struct core *core, uint32_t level, uint32_t *fired) {
+    uint32_t index[PIECE], entry = wheel_of(core)->due_slot[level] + 1;
+    uint32_t count = take_piece(core, level, index);
+    fetch_busy(core, index, count);
+    for (uint32_t i = 0; i < count; i++)
+        *fired += look_entry(core, index[i], entry);
     return count;
 }
 
@@ -343,22 +390,15 @@ static uint32_t sweep(struct core *core) {
 
 uint32_t timer_poll(struct core *core, uint32_t budget) {
     struct wheel *wheel = wheel_of(core);
-    uint32_t index[TIMER_BUDGET + CHUNK_ENTRIES], entry[TIMER_BUDGET + CHUNK_ENTRIES];
-    uint32_t looked = core->state->wheel_missed ? sweep(core) : 0;
+    uint32_t swept = core->state->wheel_missed ? sweep(core) : 0, looked = 0, fired = 0;
     if (budget > TIMER_BUDGET)
         budget = TIMER_BUDGET;
-    uint32_t count = 0;
     do {
         for (uint32_t level = 0; level < LEVELS; level++)
-            while (wheel->due[level].chunk && count < budget)
-                count += take_chunk(core, level, index + count, entry + count);
-        for (uint32_t i = 0; i < count; i++)
-            look_entry(core, index[i], entry[i]);
-        looked += count;
-        budget -= count < budget ? count : budget;
-        count = 0;
-    } while (budget && advance(core));
-    return looked;
+            while (wheel->due[level].chunk && looked < budget && fired < TIMER_FIRES)
+                looked += look_piece(core, level, &fired);
+    } while (looked < budget && fired < TIMER_FIRES && advance(core));
+    return swept + looked;
 }
 
 void timer_recover(struct core *core) {
