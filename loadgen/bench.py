@@ -18,6 +18,7 @@ from ..runtime.plan import CorePlan
 from ..runtime.runtime import Runtime
 from .clients import Order, Report
 from .generator import Generator
+from .resident import huge_pages_taken, resident
 from .server import (
     FLIGHT,
     Place,
@@ -113,11 +114,13 @@ async def loaded(layout: Layout, payload: int, phases: Phases) -> AsyncIterator[
 
 async def connections(count: int, rate: float, payload: int, phases: Phases) -> dict[str, Any]:
     """Opens them at a rate, asks each once more in random order, closes them."""
+    taken = huge_pages_taken()
     async with site(count, payload, phases) as here:
         opened = await here.open(count, rate)
         live = here.runtime.live(0)
         again = Order("request", count, asked=1, sequence="random")
         verified = await here.carry_out("verify", again, count)
+        kernel = _as_the_kernel_says(here, count, huge_pages_taken() - taken)
         await here.close(count, 2)
         return {
             "opened": opened.done,
@@ -126,9 +129,21 @@ async def connections(count: int, rate: float, payload: int, phases: Phases) -> 
             "errors": here.errors,
             "connects_per_s": round(opened.done / opened.seconds),
             "state_bytes_per_connection": round(state_bytes(here.core) / count, 1),
+            **kernel,
             "arena_bytes": here.core.total,
             "page_size": here.runtime.page_size,
         }
+
+
+def _as_the_kernel_says(here: Site, count: int, taken: int) -> dict[str, float | None]:
+    """The same state by two other ways. None: the arena is not on hugetlb pages, or others gave some back."""
+    arena, own = resident(here.runtime.workers[0].pid)
+    payload = here.core.sections["buffers"] + here.core.sections["frames"]
+    whole = taken + here.core.lists - payload if taken >= here.core.total else None
+    return {
+        "state_bytes_by_smaps": round((arena + own - payload) / count, 1),
+        "state_bytes_by_huge_pages": whole and round(whole / count, 1),
+    }
 
 
 async def frames(

@@ -60,6 +60,8 @@ def table(result: dict[str, Any]) -> str:
 
 def shown(value: Any) -> str:
     """A figure with its thousands apart."""
+    if value is None:
+        return f"{'not known':>16}"
     if isinstance(value, int):
         return f"{value:>16,}"
     return f"{value:>16,.1f}" if isinstance(value, float) else f"{value:>16}"

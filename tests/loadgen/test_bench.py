@@ -16,6 +16,8 @@ KEYS = {
         "errors",
         "connects_per_s",
         "state_bytes_per_connection",
+        "state_bytes_by_smaps",
+        "state_bytes_by_huge_pages",
         "arena_bytes",
         "page_size",
     ],
@@ -56,6 +58,8 @@ def test_connections() -> None:
     assert counts == [200_000, 200_000, 200_000, 0]
     assert found["connects_per_s"] < 410_000
     assert found["state_bytes_per_connection"] <= 180
+    # The worker's private memory, whatever Python has of its own: some MiB, however many connections there are.
+    assert 0 <= found["state_bytes_by_smaps"] - found["state_bytes_per_connection"] < 20e6 / 200_000
 
 
 @pytest.mark.parametrize("order", ["random", "hot", "robin"])
