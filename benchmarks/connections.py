@@ -1,9 +1,11 @@
-"""What an idle connection takes: Linux's, and asyncio's on top of it, against ours at the same count.
+"""What an idle connection takes: Linux's, and nginx's and asyncio's on top of it, against ours at the same count.
 
 `python connections.py --json` prints one object. Linux: so many connections over the loopback interface, both ends held
-by processes that do nothing; the growth of the kernel's slabs (/proc/meminfo, Slab), over both ends. asyncio: what a
-server of asyncio.Protocol grows by, its kernel sockets not counted. Ours: `splitplane bench connections`, which opens,
-asks and closes them; everything but the shared payload buffers. Wants 2 GB for a moment.
+by processes that do nothing; the growth of the kernel's slabs (/proc/meminfo, Slab), over both ends. nginx: what its
+worker is larger with so many idle keep-alive connections, each of which has had an answer, than with room for none.
+asyncio: what a server of asyncio.Protocol grows by. Their kernel sockets are Linux's. Ours: `splitplane bench
+connections`, which opens, asks and closes them; everything but the shared payload buffers, by its own sum, by
+/proc/PID/smaps and by the pool of huge pages. Wants nginx, and 2 GB for a moment.
 """
 
 import argparse
@@ -15,6 +17,8 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +27,20 @@ sys.path.append(str(Path(__file__).parent))
 from ring import cpu_name
 
 COUNT = 200_000
-ASYNCIO = 5_000
+FEW = 15_000
+"""Connections of one process: each takes a descriptor, and 20 000 may be all that it can have."""
 SPARE = 200
 PORTS = 20_000
 LINGER = struct.pack("ii", 1, 0)
 PAGE = os.sysconf("SC_PAGE_SIZE")
+NGINX = """
+worker_processes 1; daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;
+events {{ worker_connections {room}; }}
+http {{ access_log off; keepalive_timeout 1h; client_body_temp_path {folder}; proxy_temp_path {folder};
+  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{ listen {address}:{port} backlog=1024; location / {{ return 200 "hello\\n"; }} }} }}
+"""
+ADDRESS, PORT = "127.9.254.1", 8089
 
 
 def slab() -> int:
@@ -38,9 +51,9 @@ def slab() -> int:
     raise SystemExit("/proc/meminfo has no Slab")
 
 
-def resident() -> int:
-    """Bytes of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+def resident(pid: int | str = "self") -> int:
+    """Bytes of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
 def hold(address: str, count: int) -> list[socket.socket]:
@@ -72,10 +85,16 @@ def holder(number: int, count: int) -> tuple[int, int, int]:
     return pid, ready, end
 
 
-def linux(count: int) -> float:
-    """Bytes of the kernel an idle end of a connection."""
+def all_files() -> int:
+    """How many descriptors a process may have: from now on this one too, and its children."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    return files
+
+
+def linux(count: int) -> float:
+    """Bytes of the kernel an idle end of a connection."""
+    files = all_files()
     each = min((files - SPARE) // 2, PORTS)
     before = slab()
     holders = []
@@ -134,6 +153,46 @@ def with_asyncio(count: int) -> float:
     return float(grown) / count
 
 
+def asked(count: int) -> list[socket.socket]:
+    """So many connections to nginx, each of which has had its answer."""
+    held = []
+    for _ in range(count):
+        client = socket.create_connection((ADDRESS, PORT), 10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+        while not client.recv(4096).endswith(b"hello\n"):
+            pass
+        held.append(client)
+    return held
+
+
+def nginx_with(count: int, folder: Path) -> int:
+    """Bytes of nginx's worker with room for so many connections, and as many there."""
+    text = NGINX.format(folder=folder, room=count + 16, address=ADDRESS, port=PORT)
+    (folder / "nginx.conf").write_text(text)
+    server = subprocess.Popen(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")])
+    try:
+        for _ in range(100):
+            time.sleep(0.1)
+            with socket.socket() as one:
+                if one.connect_ex((ADDRESS, PORT)) == 0:
+                    break
+        held = asked(max(count, 1))
+        size = resident(server.pid)
+        del held
+        return size
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def with_nginx(count: int) -> float:
+    """Bytes that its worker grows by a connection."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return (nginx_with(count, folder) - nginx_with(0, folder)) / count
+
+
 def ours(count: int) -> dict[str, Any]:
     """What `splitplane bench connections` prints."""
     code = "import sys; from splitplane.controlplane.command import main; sys.exit(main())"
@@ -149,19 +208,23 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="connections of each (200 000)")
     options = parser.parse_args()
     kernel = linux(options.count)
-    on_top = with_asyncio(ASYNCIO)
+    few = min(FEW, all_files() - SPARE)
+    peers = {
+        "linux": kernel,
+        "nginx": kernel + with_nginx(few),
+        "asyncio": kernel + with_asyncio(few),
+    }
     found = ours(options.count)
+    each = found["state_bytes_per_connection"]
     result: dict[str, Any] = {
         "machine": {"cpu": cpu_name(), "linux": os.uname().release},
-        "setting": f"{options.count} idle connections; asyncio {ASYNCIO}; payload buffers not counted",
-        "ratios": {
-            "bytes_vs_linux": kernel / found["state_bytes_per_connection"],
-            "bytes_vs_asyncio": (kernel + on_top) / found["state_bytes_per_connection"],
-        },
+        "setting": f"{options.count} idle connections; nginx, asyncio: {few}; payload buffers not counted",
+        "ratios": {f"bytes_vs_{name}": size / each for name, size in peers.items()},
         "bytes_per_connection": {
-            "ours": found["state_bytes_per_connection"],
-            "linux": kernel,
-            "asyncio": kernel + on_top,
+            "ours": each,
+            "ours_by_smaps": found["state_bytes_by_smaps"],
+            "ours_by_huge_pages": found["state_bytes_by_huge_pages"],
+            **peers,
         },
         "ours": found,
     }

@@ -209,10 +209,10 @@ static void dpdk_fired(struct rte_timer *timer, void *peer) {
     timers_fired++;
 }
 
-/* rte_timer reads the CPU's own counter, so its deadlines are a thousand cycles apart: in their order, and all past by
- * the time that many are armed. */
+/* rte_timer reads the CPU's own counter, so its ticks are a thousand cycles: in their order, and all past by the time
+ * that many are armed. Spread over the tick, because it walks along all that are equal. */
 static void dpdk_arm(uint32_t index, uint32_t deadline) {
-    uint64_t at = rte_began + (uint64_t)deadline * CYCLES_A_TICK;
+    uint64_t at = rte_began + (uint64_t)deadline * CYCLES_A_TICK + index * 2654435761u % CYCLES_A_TICK;
     peers[index].deadline = deadline;
     rte_timer_reset(&rte_timers[index], at - rte_get_timer_cycles(), SINGLE, rte_lcore_id(), dpdk_fired, &peers[index]);
 }
