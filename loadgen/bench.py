@@ -51,8 +51,8 @@ class Site:
     phases: Phases
     failed: int = 0
     duplicates: int = 0
-    slices: list[tuple[int, int]] = field(default_factory=list)
-    """(nanoseconds, frames) of the last order, as it went."""
+    slices: list[Report] = field(default_factory=list)
+    """Of the last order, as it went."""
 
     async def carry_out(self, title: str, order: Order, total: int, seconds: float = 0) -> Report:
         """An order under a progress bar; its errors are added up."""
@@ -60,7 +60,7 @@ class Site:
         with self.phases.phase(title, total) as moved:
 
             def hear(report: Report) -> None:
-                self.slices.append((report.nanoseconds, report.tx_frames))
+                self.slices.append(report)
                 moved(report.done)
 
             if seconds:
@@ -158,7 +158,7 @@ async def frames(
     async with site(connections, payload, phases) as here:
         await here.open(connections)
         await here.carry_out("requests", order, 0, seconds)
-        rate = _rate(here.slices)
+        rate = _rate([(one.nanoseconds, one.tx_frames) for one in here.slices])
         return {
             "connections": connections,
             "order": visit,
@@ -176,7 +176,8 @@ async def churn(connections: int, lives: int, payload: int, phases: Phases) -> d
             await here.open(connections)
         report = await here.carry_out("lives", Order("life", lives, first=connections), lives)
         here.failed += abs(here.runtime.live(0) - connections)
-        return {"lives_per_s": round(report.done / report.seconds), "errors": here.errors}
+        rate = _rate([(one.nanoseconds, one.done) for one in (*here.slices, report)])
+        return {"lives_per_s": round(rate), "errors": here.errors}
 
 
 async def latency(
@@ -228,16 +229,16 @@ async def _gaps(seconds: float, phases: Phases) -> int:
         os.close(wire)
 
 
-def _rate(slices: list[tuple[int, int]]) -> float:
-    """The median of the seconds' own rates."""
-    rates, (began, frames) = [], (0, 0)
-    for now, sent in slices:
+def _rate(counts: list[tuple[int, int]]) -> float:
+    """The median of the seconds' own rates, from (nanoseconds, how many by then)."""
+    rates, (began, before) = [], (0, 0)
+    for now, count in counts:
         if now - began >= 1e9:
-            rates.append((sent - frames) * 1e9 / (now - began))
-            began, frames = now, sent
+            rates.append((count - before) * 1e9 / (now - began))
+            began, before = now, count
     if not rates:
-        now, sent = slices[-1]
-        return sent * 1e9 / now
+        now, count = counts[-1]
+        return count * 1e9 / now
     return statistics.median(rates)
 
 
