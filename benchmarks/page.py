@@ -1,21 +1,34 @@
-"""Runs every benchmark beside this file with --json and writes one Markdown page: `python page.py [PAGE] [NAME...]`.
+"""Runs the benchmarks beside this file with --json and writes one Markdown page, and plots: `python page.py [NAME...]`.
 
-A benchmark prints one JSON object: `machine`, `floor`, `ratios`, and whatever raw figures it has.
+A benchmark prints one JSON object: `machine`, `floor`, `ratios`, and whatever raw figures it has. With names only these
+are measured, and the page keeps what it says of the others.
 """
 
 import argparse
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parent))
+
+import plots
+
 HERE = Path(__file__).parent
 OURSELVES = {"page"}
+HEAD = """# Benchmarks
+
+Written by `./dev bench`. Peers and the hardware's floor run in the same minute.
+Ratios hold; absolute times move with the machine.
+
+"""
 RAW = {"raw", "runs"}
 """What a benchmark's object has for programs only: every single run."""
-LIMIT = 600
+LIMIT = 1800
+"""Seconds for one benchmark."""
 
 
 def scripts(names: list[str]) -> list[Path]:
@@ -70,32 +83,41 @@ def table(title: str, figures: dict[str, Any]) -> list[str]:
     return [*lines, *(f"| {name} | {text} |" for name, text in rows(figures)), ""]
 
 
-def page(results: dict[str, dict[str, Any]]) -> str:
-    """All results as one page."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `./dev bench`. Peers and the hardware's floor run in the same minute.",
-        "Ratios hold; absolute times move with the machine.",
-        "",
-    ]
-    for name, result in results.items():
-        words = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""
-        lines += [f"## {name}", "", words, ""]
-        for key in ("ratios", "floor", "machine"):
-            if isinstance(result.get(key), dict) and result[key]:
-                lines += table(key, result[key])
-        rest = {
-            key: value
-            for key, value in result.items()
-            if key not in {"ratios", "floor", "machine", *RAW}
-        }
-        lines += table("figures", rest)
-    return "\n".join(lines).rstrip() + "\n"
+def section(name: str, result: dict[str, Any]) -> str:
+    """What the page says of one benchmark, from its second line on."""
+    words = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""
+    lines = [words, ""]
+    for key in ("ratios", "floor", "machine"):
+        if isinstance(result.get(key), dict) and result[key]:
+            lines += table(key, result[key])
+    known = {"ratios", "floor", "machine", *RAW}
+    lines += table("figures", {key: value for key, value in result.items() if key not in known})
+    return "\n".join(lines).strip()
+
+
+def sections(text: str) -> dict[str, str]:
+    """What a page says, by benchmark."""
+    _, *parts = re.split(r"(?m)^## (\w+)\n", text)
+    return dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+
+
+def pictures(folder: Path) -> str:
+    """All plots that are there, as the page shows them."""
+    return "".join(
+        f"![{text}]({folder.name}/{name}.svg)\n\n"
+        for name, (_, _, text) in plots.PLOTS.items()
+        if (folder / f"{name}.svg").exists()
+    )
+
+
+def page(said: dict[str, str], folder: Path) -> str:
+    """The plots and all sections as one page."""
+    parts = [f"## {name}\n\n{said[name]}\n" for name in sorted(said)]
+    return HEAD + pictures(folder) + "\n".join(parts)
 
 
 def main() -> None:
-    """Measures, writes the page and, beside it, the raw objects."""
+    """Measures, draws, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="which benchmarks; all without names")
     parser.add_argument("--json", action="store_true", help="the raw objects on stdout, no page")
@@ -105,7 +127,12 @@ def main() -> None:
     if options.json:
         print(json.dumps(results))
     else:
-        options.out.write_text(page(results))
+        out: Path = options.out
+        folder = out.parent / "plots"
+        plots.draw(results, folder)
+        known = sections(out.read_text()) if options.names and out.exists() else {}
+        said = known | {name: section(name, result) for name, result in results.items()}
+        out.write_text(page(said, folder))
         print(options.out)
     sys.exit(any("failed" in result for result in results.values()))
 
