@@ -5,7 +5,8 @@ clients who acknowledge a random half of what they are sent. Each connection's a
 not acknowledged runs into the retransmission timer, backs off and goes again. Every turn that finds work is timed, from
 one look at the clock to the next: input of up to 32 frames, timers with their handlers, output. The handler is written
 in C; handlers.py shows what a compiled one costs beside it. The floor is a loop that only reads the clock, on the same
-CPU for the same time: what the machine itself does. Two CPUs, 5 GB.
+CPU for the same time: what the machine itself does. `tx_full_per_s` should be next to nothing: a clients' CPU that other
+programs use leaves the wire full, and connections then wait for it a millisecond at a time. Two CPUs, 5 GB.
 """
 
 import argparse
