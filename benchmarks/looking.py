@@ -31,7 +31,9 @@ from splitplane.loadgen.show import Phases
 from splitplane.runtime.layout import Metrics
 from splitplane.runtime.machine import read_machine
 
-COMMAND = "import sys; from splitplane.controlplane.command import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = (
+    "import sys; from splitplane.controlplane.command import main; sys.exit(main(sys.argv[1:]))"
+)
 BURN = """
 import os, sys, time
 share, parent = float(sys.argv[1]), os.getppid()
@@ -130,7 +132,9 @@ async def burst(here: Site, count: int, seconds: float) -> dict[str, float]:
     }
 
 
-async def rounds_of(here: Site, port: int, count: int, seconds: float, rounds: int) -> dict[str, Any]:
+async def rounds_of(
+    here: Site, port: int, count: int, seconds: float, rounds: int
+) -> dict[str, Any]:
     """Rounds with somebody looking and without, in turn."""
     name, found = here.runtime.layout.name, {"seen": [], "unseen": []}
     shares = []
@@ -163,8 +167,12 @@ async def measure(count: int, seconds: float, rounds: int) -> dict[str, Any]:
         "setting": f"{count} connections, requests of {PAYLOAD} B in random order, memory wire, "
         f"{rounds} rounds of {seconds:g} s each",
         "ratios": {
-            "frames_vs_unseen": statistics.median(a["frames_per_s"] / b["frames_per_s"] for a, b in pairs),
-            "cost_vs_unseen": statistics.median(a["ns_per_frame"] / b["ns_per_frame"] for a, b in pairs),
+            "frames_vs_unseen": statistics.median(
+                a["frames_per_s"] / b["frames_per_s"] for a, b in pairs
+            ),
+            "cost_vs_unseen": statistics.median(
+                a["ns_per_frame"] / b["ns_per_frame"] for a, b in pairs
+            ),
         },
         "medians": {
             kind: {

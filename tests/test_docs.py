@@ -43,3 +43,18 @@ def test_links_lead_somewhere(request: pytest.FixtureRequest) -> None:
         for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_every_page_is_in_the_index(request: pytest.FixtureRequest) -> None:
+    """Whoever reads docs/index.md meets each page."""
+    docs = root(request) / "docs"
+    index = (docs / "index.md").read_text()
+    missing = [page.name for page in docs.glob("*.md") if f"({page.name})" not in index]
+    assert missing == ["index.md"]
+
+
+def test_every_example_is_in_the_readme(request: pytest.FixtureRequest) -> None:
+    """The README names all of examples/."""
+    readme = (root(request) / "README.md").read_text()
+    for folder in (root(request) / "examples").iterdir():
+        assert not folder.is_dir() or f"`{folder.name}`" in readme, folder.name
