@@ -29,8 +29,7 @@ def drain_again(one: Bare) -> list[int]:
     """All that is asked for, turn by turn; each turn pops what is listed, then sweeps."""
     got = []
     for _ in range(4 * RECORDS):
-        for _ in range(one.core.again.count):
-            got.append(int(lib.again_pop(one.core)))
+        got += [int(lib.again_pop(one.core)) for _ in range(one.core.again.count)]
         if not one.core.again.unswept and not one.core.again.count:
             break
         lib.lists_sweep(one.core)
