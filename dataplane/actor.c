@@ -222,6 +222,7 @@ void actor_open(struct core *core, uint32_t index) {
     if (actor->side_state)
         memset(actor->side_state + (uint64_t)index * actor->state_size, 0, actor->state_size);
     record->close_reason = 0;
+    record->opened = core->tick;
     record->flags |= FLAG_OPENED;
     count(core, COUNTER_OPENED, 1);
     run_single(core, index, ON_OPEN, 0);

@@ -12,6 +12,8 @@
 
 _Static_assert(sizeof(struct record) == 128, "two cache lines");
 _Static_assert(offsetof(struct record, application) == 64, "line 0 is the in-order path's");
+_Static_assert(offsetof(struct record, last_activity) < 64, "every segment in order moves it");
+_Static_assert(offsetof(struct record, opened) >= 64, "told when somebody looks");
 _Static_assert(sizeof(struct busy) == 128, "two cache lines");
 _Static_assert(offsetof(struct busy, rto_deadline) == 64, "line 0 is the streams', line 1 TCP's");
 _Static_assert(offsetof(struct core_state, intent) == 64, "the supervisor's line, then the intent's");

@@ -60,7 +60,8 @@ struct record {
     uint32_t rcv_nxt; /* RFC 9293 names from here on; host byte order */
     uint32_t snd_una, snd_nxt;
     uint32_t snd_wnd; /* bytes, already scaled */
-    uint32_t snd_wl1, snd_wl2;
+    uint32_t snd_wl1;
+    uint32_t last_activity;        /* tick */
     uint16_t mss;                  /* bytes we may put in one segment, options already deducted */
     uint8_t state;                 /* enum record_state */
     uint8_t listener;              /* index into the core's listeners; its actor serves this connection */
@@ -73,15 +74,15 @@ struct record {
     uint32_t rcv_edge;             /* right edge of the window we advertised: rcv_nxt + window */
     /* Line 1: the rest an idle connection needs. */
     uint8_t application[RECORD_STATE_BYTES];
-    uint32_t generation;    /* changes with every reuse of this index; part of the handle */
-    uint32_t next;          /* free: of the free list; taken: RECORD_TAKEN | where the wheel has it (timer.c) */
-    uint32_t hash;          /* table_hash of flow, so that deletion needs no rehash */
-    uint32_t last_activity; /* tick */
-    uint32_t srtt, rttvar;  /* microseconds (RFC 6298); srtt 0 = no sample yet */
-    uint32_t queued;        /* tick at which the wheel will look at this record next, 0 = not queued */
-    uint16_t neighbour;     /* index of the next hop's MAC (neighbour.h) */
-    uint8_t close_reason;   /* enum close_reason + 1 once FLAG_ABORTING is set by the actor layer: why; else 0 */
-    uint8_t snd_wnd_bits;   /* bit length of the largest window the peer offered: it was less than 1 << bits */
+    uint32_t generation;   /* changes with every reuse of this index; part of the handle */
+    uint32_t next;         /* free: of the free list; taken: RECORD_TAKEN | where the wheel has it (timer.c) */
+    uint32_t hash;         /* table_hash of flow, so that deletion needs no rehash */
+    uint32_t opened;       /* tick at which on_open ran; 0 before: last_activity has the handshake's beginning then */
+    uint32_t srtt, rttvar; /* microseconds (RFC 6298); srtt 0 = no sample yet */
+    uint32_t queued;       /* tick at which the wheel will look at this record next, 0 = not queued */
+    uint16_t neighbour;    /* index of the next hop's MAC (neighbour.h) */
+    uint8_t close_reason;  /* enum close_reason + 1 once FLAG_ABORTING is set by the actor layer: why; else 0 */
+    uint8_t snd_wnd_bits;  /* bit length of the largest window the peer offered: it was less than 1 << bits */
 };
 
 enum recovery { RECOVERY_NONE, RECOVERY_FAST /* RFC 6582 */, RECOVERY_LOSS /* after a timeout */ };

@@ -15,7 +15,6 @@ void ack_window(struct core *core, struct record *record, const struct segment *
     (void)core;
     record->snd_wnd = (uint32_t)segment->window << (segment->flags & TCP_SYN ? 0 : record->snd_scale);
     record->snd_wl1 = segment->seq;
-    record->snd_wl2 = segment->ack;
     uint8_t bits = bit_length(record->snd_wnd);
     record->snd_wnd_bits = bits > record->snd_wnd_bits ? bits : record->snd_wnd_bits;
 }
@@ -116,10 +115,10 @@ static void probe_taken(struct core *core, uint32_t index, uint32_t ack) {
 }
 
 /* RFC 9293 keeps the old window when an acknowledgement comes with an old sequence number, and so lets it slide beyond
- * the edge the peer gave. Here a new acknowledgement always brings its window. */
+ * the edge the peer gave. Here a new acknowledgement always brings its window. That leaves SEG.ACK = SND.UNA, which
+ * SND.WL2 never exceeds (docs/records.md, "Derived"), so the comparison with it is always true. */
 static int window_is_newer(const struct record *record, const struct segment *segment, int acknowledges) {
-    int32_t newer = seq_diff(segment->seq, record->snd_wl1);
-    return acknowledges || newer > 0 || (newer == 0 && seq_diff(segment->ack, record->snd_wl2) >= 0);
+    return acknowledges || seq_diff(segment->seq, record->snd_wl1) >= 0;
 }
 
 int ack_input(struct core *core, uint32_t index, const struct segment *segment) {

@@ -58,7 +58,7 @@ static void prepare(struct core *core, uint32_t index, uint32_t listener, uint16
     struct record *record = &core->records[index];
     record->snd_una = iss;
     record->snd_nxt = iss + 1;
-    record->snd_wnd = record->snd_wl1 = record->snd_wl2 = 0;
+    record->snd_wnd = record->snd_wl1 = 0;
     record->snd_wnd_bits = 0;
     record->listener = (uint8_t)listener;
     record->flags = 0;

@@ -358,6 +358,32 @@ def test_a_record_knows_both_ends(serve: Callable[..., Server], bound: str) -> N
         assert socket.ntohs(flow.remote_port) == client.getsockname()[1]
 
 
+def test_a_record_knows_when_it_was_opened(serve: Callable[..., Server]) -> None:
+    """`opened` lies between the core's clock before the client came and after it was answered, and stays; each in the
+    order of their coming."""
+    server = serve(HELLO)
+    between: list[tuple[int, int]] = []
+    with contextlib.ExitStack() as stack:
+        clients: list[socket.socket] = []
+        for _ in range(5):
+            before = server.core.state.now
+            clients.append(stack.enter_context(server.connect()))
+            clients[-1].sendall(REQUEST)
+            read_exactly(clients[-1], len(ANSWER))
+            between.append((before, server.core.state.now))
+        for client in clients:
+            client.sendall(REQUEST)
+            read_exactly(client, len(ANSWER))
+        opened = sorted(
+            server.core.records[index].opened
+            for index in range(1, server.core.state.record_fresh)
+            if server.core.records[index].state == server.lib.STATE_ESTABLISHED
+        )
+        ticks = [(before // 10**6, after // 10**6) for before, after in between]
+        assert len(opened) == 5
+        assert all(low <= at <= high for at, (low, high) in zip(opened, ticks, strict=True))
+
+
 def test_draining_ends_a_client_that_never_pauses(serve: Callable[..., Server]) -> None:
     """A client that asks without end is closed between two answers before the deadline, not reset in the middle."""
     server = serve()
