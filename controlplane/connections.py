@@ -28,11 +28,10 @@ SORTED_LIMIT = 100
 """Rows that --sort shows unless told how many."""
 DERIVED: dict[str, Callable[["Rows"], Any]] = {
     "bytes": lambda rows: rows["kept"].astype("u8") + rows["queued"],
-    "age": lambda rows: rows["idle"],
 }
 """Names for --sort that are no field of a row."""
-_HEADS = ("STATE", "RECV-Q", "SEND-Q", "LOCAL", "PEER", "IDLE", "RTT", "CORE")
-_LINE = "{:<12} {:>9} {:>9} {:>21} {:>21} {:>7} {:>7} {:>4} {}\n"
+_HEADS = ("STATE", "RECV-Q", "SEND-Q", "LOCAL", "PEER", "AGE", "IDLE", "RTT", "CORE")
+_LINE = "{:<12} {:>9} {:>9} {:>21} {:>21} {:>7} {:>7} {:>7} {:>4} {}\n"
 _UNITS = {"": 1, "k": 1000, "m": 10**6, "kib": 2**10, "mib": 2**20, "b": 1}
 _SPANS = {"": 1000, "s": 1000, "ms": 1, "m": 60_000, "min": 60_000, "h": 3_600_000}
 
@@ -47,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--state", type=_state, action="append", metavar="STATE", help="in this state (repeatable)")
     add("--idle-over", type=_span, metavar="TIME", help="nothing heard for longer, e.g. 30s, 2h")
     add("--idle-under", type=_span, metavar="TIME", help="something heard since")
+    add("--age-over", type=_span, metavar="TIME", help="open for longer, e.g. 12h")
+    add("--age-under", type=_span, metavar="TIME", help="opened since")
     add("--bytes-over", type=_size, metavar="SIZE", help="with more bytes kept and queued")
     add("--sort", type=_field, metavar="FIELD", help=f"largest first: {', '.join(_sortable())}")
     add("--reverse", action="store_true", help="with --sort: smallest first")
@@ -147,12 +148,7 @@ def chosen(rows: "Rows", options: argparse.Namespace) -> "Rows":
         import numpy as np
 
         masks.append(np.isin(rows["state"], options.state))
-    if options.idle_over is not None:
-        masks.append(rows["idle"] > options.idle_over)
-    if options.idle_under is not None:
-        masks.append(rows["idle"] < options.idle_under)
-    if options.bytes_over is not None:
-        masks.append(DERIVED["bytes"](rows) > options.bytes_over)
+    masks += _measured(rows, options)
     if not masks:
         return rows
     keep: Mask = masks[0]
@@ -160,6 +156,18 @@ def chosen(rows: "Rows", options: argparse.Namespace) -> "Rows":
         keep = keep & mask
     kept: Rows = rows[keep]
     return kept
+
+
+def _measured(rows: "Rows", options: argparse.Namespace) -> Iterator[Any]:
+    """Masks of the times and bytes asked for."""
+    for name in ("idle", "age"):
+        over, under = (getattr(options, f"{name}_{side}") for side in ("over", "under"))
+        if over is not None:
+            yield rows[name] > over
+        if under is not None:
+            yield rows[name] < under
+    if options.bytes_over is not None:
+        yield DERIVED["bytes"](rows) > options.bytes_over
 
 
 def connections(attached: "Attached", options: argparse.Namespace) -> int:
@@ -237,13 +245,13 @@ def endpoint(address: int, port: int) -> str:
 
 def _lines(rows: "Rows") -> Iterator[str]:
     places = ("local_address", "local_port", "remote_address", "remote_port")
-    names = ("state", "kept", "queued", *places, "idle", "round_trip", "core", "handle")
+    names = ("state", "kept", "queued", *places, "age", "idle", "round_trip", "core", "handle")
     columns = (rows[name].tolist() for name in names)
-    for state, kept, queued, at, port, peer, far, idle, trip, core, handle in zip(
+    for state, kept, queued, at, port, peer, far, age, idle, trip, core, handle in zip(
         *columns, strict=True
     ):
         ends = endpoint(at, port), endpoint(peer, far)
-        times = span(idle / 1000), span(trip / 1e6) if trip else "-"
+        times = span(age / 1000), span(idle / 1000), span(trip / 1e6) if trip else "-"
         yield _LINE.format(STATES[state], kept, queued, *ends, *times, core, handle)
 
 
@@ -265,10 +273,10 @@ def _json_lines(rows: "Rows") -> Iterator[str]:
 
 
 def titled(row: Any) -> str:
-    """`10.0.0.9:4711 → 10.0.0.1:80 established`"""
+    """`10.0.0.9:4711 → 10.0.0.1:80 established, 3h old`"""
     peer = endpoint(int(row["remote_address"]), int(row["remote_port"]))
     local = endpoint(int(row["local_address"]), int(row["local_port"]))
-    return f"{peer} → {local} {STATES[int(row['state'])]}"
+    return f"{peer} → {local} {STATES[int(row['state'])]}, {span(int(row['age']) / 1000)} old"
 
 
 def handles_of(attached: "Attached", text: str) -> list[int]:

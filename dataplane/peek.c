@@ -13,7 +13,7 @@
 #include "record.h"
 #include "share.h"
 
-enum { TRIES = 3 };
+enum { TRIES = 3, AHEAD = 1 << 20 /* milliseconds */ };
 
 _Static_assert(sizeof(struct peek_row) == 96, "no holes that NumPy would show");
 
@@ -51,6 +51,12 @@ static int32_t until(uint32_t deadline, uint32_t tick) {
         return PEEK_NEVER;
     int32_t left = (int32_t)(deadline - tick);
     return left > 0 ? left : 0;
+}
+
+/* Right up to the wrap at 49.7 days. The core goes on after we have looked at its clock, so `then` may lie ahead. */
+static uint32_t since(uint32_t then, uint32_t tick) {
+    uint32_t passed = tick - then;
+    return passed < UINT32_MAX - AHEAD ? passed : 0;
 }
 
 /* Bytes of pushes that wait (share.h); the list may be replaced while it is read, then it is none. */
@@ -91,8 +97,9 @@ static void fill(const void *arena, const struct record *record, uint32_t tick, 
     row->listener = record->listener;
     row->flags = record->flags;
     row->mss = record->mss;
-    int32_t idle = (int32_t)(tick - record->last_activity);
-    row->idle = idle > 0 ? (uint32_t)idle : 0;
+    uint32_t opened = record->opened;
+    row->idle = since(record->last_activity, tick);
+    row->age = since(opened ? opened : record->last_activity, tick);
     row->in_flight = record->snd_nxt - record->snd_una;
     row->window = record->snd_wnd;
     row->round_trip = record->srtt;

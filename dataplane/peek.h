@@ -17,6 +17,7 @@ struct peek_row { /* one connection; addresses and ports in host byte order, tim
     uint16_t flags;              /* enum record_flag */
     uint16_t mss;                /* bytes; 0: driver kernel */
     uint32_t idle;               /* since something was heard of the peer */
+    uint32_t age;                /* since on_open; before, since the handshake began */
     uint32_t kept;               /* bytes received that on_data has left */
     uint32_t need;               /* bytes on_data waits for, 0 = any */
     uint32_t queued;             /* bytes to send, those in flight and those pushed included */
@@ -30,7 +31,7 @@ struct peek_row { /* one connection; addresses and ports in host byte order, tim
     int32_t timer_due, retransmit_due, ack_due, probe_due, transport_due;
     uint8_t probes; /* of a closed window, sent without news */
     uint8_t recovering;
-    uint8_t spare[10];
+    uint8_t spare[6];
 };
 
 struct peek_fill { /* how full a core's pools are */

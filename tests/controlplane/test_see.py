@@ -26,6 +26,7 @@ from seen import Seen, attached, registered, seen, unique
 from splitplane.controlplane import connections as module
 from splitplane.controlplane.connections import Place, endpoint, place
 from splitplane.controlplane.text import amount, part, span, spark, table
+from splitplane.dataplane.native import lib
 from splitplane.dataplane.peek import row_dtype
 from splitplane.runtime.runtime import Runtime
 
@@ -111,7 +112,7 @@ def test_commands_on_a_running_layout(free_port: Callable[[], int]) -> None:
         (("why", "9" * 30, "{name}"), 1, "no handle"),
         (("why", "10.9.9.9:1", "{name}"), 1, "no connection from 10.9.9.9:1"),
         (("why", "what", "{name}"), 1, "no handle and no ADDRESS:PORT"),
-        (("connections", "{name}", "--sort", "beauty"), 2, "one of bytes, age"),
+        (("connections", "{name}", "--sort", "beauty"), 2, "one of bytes, local_address"),
         (("connections", "{name}", "--state", "asleep"), 2, "one of syn-sent"),
         (("connections", "{name}", "--peer", "::1"), 2, "--peer"),
         (("connections", "{name}", "--port", "70000"), 2, "ports are 1 to 65535"),
@@ -142,7 +143,7 @@ def sample(count: int = 400) -> Any:
     rows["local_address"] = 0x0A000001
     rows["remote_port"], rows["local_port"] = dice.integers(1, 9, (2, count))
     rows["state"] = dice.integers(1, 10, count)
-    for name in ("idle", "kept", "queued"):
+    for name in ("idle", "age", "kept", "queued"):
         rows[name] = dice.integers(0, 100, count)
     return rows
 
@@ -157,6 +158,11 @@ FILTERS: list[tuple[tuple[str, ...], Callable[[Any], bool]]] = [
     (("--state", "CLOSE-WAIT", "--state", "last_ack"), lambda row: row["state"] in {6, 8}),
     (("--idle-over", "50ms"), lambda row: row["idle"] > 50),
     (("--idle-under", "0.02s"), lambda row: row["idle"] < 20),
+    (("--age-over", "0.05s"), lambda row: row["age"] > 50),
+    (("--age-under", "20ms"), lambda row: row["age"] < 20),
+    (("--age-over", "20ms", "--age-under", "60ms"), lambda row: 20 < row["age"] < 60),
+    (("--idle-under", "0ms"), lambda row: False),
+    (("--bytes-over", "0.1k"), lambda row: int(row["kept"]) + int(row["queued"]) > 100),
     (("--bytes-over", "100"), lambda row: int(row["kept"]) + int(row["queued"]) > 100),
     (("--port", "2", "--idle-over", "20 ms"), lambda row: 2 in {row["local_port"], row["remote_port"]} and row["idle"] > 20),
 ]  # fmt: skip
@@ -203,7 +209,28 @@ def test_sorting_keeps_the_best_of_all_pieces(monkeypatch: pytest.MonkeyPatch) -
                 assert [int(row["remote"].rpartition(":")[2]) for row in found] == ports[:limit]
             found = sorted_by(it, "--sort", "remote_port", "--reverse", "--limit", "0")
             assert [int(row["remote"].rpartition(":")[2]) for row in found] == ports[::-1]
-            assert len(sorted_by(it, "--sort", "age")) == module.SORTED_LIMIT
+            assert len(sorted_by(it, "--sort", "bytes")) == module.SORTED_LIMIT
+
+
+def test_the_oldest_come_first() -> None:
+    """--sort age: who has been open longest first, --reverse the newest, whoever was heard of last; the table shows it."""
+    with seen(50) as world, attached(world) as it:
+        world.handle_data(consume=True)
+        ages = random.Random(2).sample(range(1, 3600), 50)
+        peers = {}
+        for age in sorted(ages, reverse=True):
+            lib.core_clock(world.core.pointer, (3601 - age) * 10**9)
+            peers[age] = world.connect(age)
+        for age in random.Random(3).sample(ages, 50):
+            world.send(peers[age], b"x")
+        lib.core_clock(world.core.pointer, 3601 * 10**9)
+        world.core.turn()
+        found = [row["age"] // 1000 for row in sorted_by(it, "--sort", "age", "--limit", "7")]
+        assert found == sorted(ages, reverse=True)[:7]
+        found = [row["age"] // 1000 for row in sorted_by(it, "--sort", "age", "--reverse")]
+        assert found == sorted(ages)
+        (line,) = module._lines(it.connections()[:1])
+        assert line.split()[5] == span(max(ages))
 
 
 def test_a_million_connections_need_little_memory() -> None:
