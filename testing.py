@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
+from .controlplane.handed_over import HandedOver, HandOvers
 from .dataplane import calls, pushes
 from .dataplane.bench import BenchCore
 from .dataplane.bind import MessageEntry, Pace, bind
 from .dataplane.fault_event import EVENT_FAULT, FaultEvent
-from .dataplane.ring import ASK, EVENT, REPLY, TELL
+from .dataplane.relay import EVENT_STREAM
+from .dataplane.ring import ASK, EVENT, REPLY, TELL, Received
 from .runtime.actor import CloseReason, DataActor
 from .runtime.config import Config, config_of
 from .runtime.fixed import Fixed
@@ -32,7 +34,7 @@ from .runtime.schema import SOMEWHERE, Schema, schema_of
 from .runtime.shape import shape_of
 from .runtime.spec import HANDLERS, spec_of
 
-__all__ = ["Bench", "Fault", "Mode", "Peer"]
+__all__ = ["Bench", "Fault", "HandedOver", "Mode", "Peer"]
 
 Mode = Literal["interpreted", "compiled"]
 R = TypeVar("R", bound=Fixed)
@@ -67,6 +69,7 @@ class Peer:
 
     def __init__(self, bench: Bench, number: int) -> None:
         self._bench, self._number = bench, number
+        self._opened_as = self.handle
         self._received = b""
 
     def send(self, data: bytes, split: int | Iterable[int] | None = None) -> None:
@@ -116,7 +119,9 @@ class Peer:
 
     @property
     def status(self) -> str:
-        """`open`; `ended`: the actor closed; `reset`: the actor aborted or failed; `gone`: this end reset it."""
+        """`open`; `ended`: the actor closed, or who has it since; `reset`: likewise, or it failed; `gone`: this end
+        reset it.
+        """
         return self._bench.core_of_tests.state_of(self._number)
 
     @property
@@ -131,9 +136,18 @@ class Peer:
         return self._bench.core_of_tests.handle(self._number)
 
     @property
+    def handed_over(self) -> HandedOver | None:
+        """The control plane's end once a handler has handed the connection over, for you to play; before, None."""
+        return self._bench.hand_overs.of(self._opened_as)
+
+    @property
     def state(self) -> Any:
-        """connection.state, to look at and to change. LookupError once the connection is gone."""
+        """connection.state, to look at and to change. LookupError once the connection is gone, or handed over."""
         spec = self._bench.spec
+        if self.handed_over:
+            raise LookupError(
+                "the connection was handed over, and its state is the actor's no more"
+            )
         if spec.state is None:
             raise AttributeError(f"{spec.actor.__name__} has no connection state")
         return spec.state.attach(self._bench.core_of_tests.state(self._number, spec.state_size))
@@ -186,8 +200,11 @@ class Bench:
         limits = (max_unconsumed, reply_reserve, calls_per_turn, tick_milliseconds)
         self._pace = Pace(*limits, push_queue, push_slow == "reset")
         self._kept: Any = None
+        self.hand_overs = HandOvers(self.core_of_tests.from_control, self.settle)
 
     def __enter__(self) -> Self:
+        from .runtime.assemble import put_relay
+
         bench = self.core_of_tests
         program = self._program()
         entries = program.entries(self.spec.actor, bench.actor)
@@ -209,11 +226,13 @@ class Bench:
                 pace=self._pace,
             ),
         )
+        put_relay(bench.core)
         bench.core.start()
         self.settle()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.hand_overs.stop()
         calls.forget(self.core_of_tests.actor)
         self.core_of_tests.close()
 
@@ -227,18 +246,27 @@ class Bench:
 
     def settle(self) -> None:
         """Turns until there is nothing left to do, then collects what was told. Called by everything else here."""
-        self.core_of_tests.settle()
-        calls.raise_escaped()
-        while (message := self.core_of_tests.to_control.get()) is not None:
-            self.core_of_tests.to_control.advance()
-            if message.kind == TELL:
-                self.told.append(
-                    cast("Message", self.schema.type_of(message.type).from_bytes(message.payload))
-                )
-            elif message.kind == REPLY:
-                self._replies[message.tag] = (message.type, message.payload)
-            elif message.kind == EVENT and message.type == EVENT_FAULT:
-                self.faults.append(self._fault(FaultEvent.from_bytes(message.payload)))
+        working = True
+        while working:
+            self.core_of_tests.settle()
+            calls.raise_escaped()
+            while (message := self.core_of_tests.to_control.get()) is not None:
+                self.core_of_tests.to_control.advance()
+                self._take(message)
+            working = self.hand_overs.turn()
+
+    def _take(self, message: Received) -> None:
+        """What the core says to the control plane."""
+        if message.kind == TELL:
+            self.told.append(
+                cast("Message", self.schema.type_of(message.type).from_bytes(message.payload))
+            )
+        elif message.kind == REPLY:
+            self._replies[message.tag] = (message.type, message.payload)
+        elif message.kind == EVENT and message.type == EVENT_FAULT:
+            self.faults.append(self._fault(FaultEvent.from_bytes(message.payload)))
+        elif message.kind == EVENT and message.type == EVENT_STREAM:
+            self.hand_overs.take(message)
 
     def _fault(self, event: FaultEvent) -> Fault:
         names = {self.schema.number(each.message): each.name for each in self.spec.messages}
@@ -265,9 +293,9 @@ class Bench:
 
     def connect(self, address: str = "192.0.2.9", port: int = 40000) -> Peer:
         """A new connection. OSError (ENOBUFS) if the core has no room for one more."""
-        number = self.core_of_tests.connect(address, port)
+        peer = Peer(self, self.core_of_tests.connect(address, port))
         self.settle()
-        return Peer(self, number)
+        return peer
 
     def advance(self, *, milliseconds: int) -> None:
         """Moves the clock on; timers and ticks on the way run at their time."""

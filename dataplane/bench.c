@@ -9,6 +9,7 @@
 #include "buffer.h"
 #include "core.h"
 #include "record.h"
+#include "relay.h"
 #include "stream.h"
 #include "table.h"
 #include "timer.h"
@@ -170,9 +171,9 @@ static void output(struct core *core, uint32_t index) {
         record->flags |= FLAG_FIN_SENT;
         record->state = record->flags & FLAG_FIN_RECEIVED ? STATE_LAST_ACK : STATE_FIN_WAIT_2;
         peer->state = BENCH_ENDED;
-        peer->ending |= peer->agree;
     }
-    if (record->flags & FLAG_FIN_RECEIVED)
+    peer->ending |= peer->agree && !relay_listens(core, index);
+    if (record->flags & FLAG_FIN_RECEIVED && !relay_holds(core, index))
         finish(core, index, record->state == STATE_LAST_ACK ? CLOSE_PEER : CLOSE_LOCAL, BENCH_ENDED);
 }
 

@@ -43,7 +43,7 @@ int relay_tell(struct core *core, uint32_t index, enum relay_up what, uint32_t a
     return put(core, index, what, &whole, (uint32_t)sizeof whole.head + length);
 }
 
-int relay_tell_open(struct core *core, uint32_t index, uint32_t number) {
+int relay_tell_open(struct core *core, uint32_t index, uint32_t number, uint32_t handed) {
     const struct record *record = &core->records[index];
     struct relay_open open = {
         .generation = record->generation,
@@ -53,6 +53,7 @@ int relay_tell_open(struct core *core, uint32_t index, uint32_t number) {
         .remote_port = record->flow.remote_port,
         .local_port = record->flow.local_port,
         .active = (record->flags & FLAG_ACTIVE) != 0,
+        .handed = handed,
     };
     return put(core, index, RELAY_OPEN, &open, sizeof open);
 }
@@ -70,7 +71,7 @@ static uint32_t index_of(const struct call *call) {
 static int introduced(struct core *core, uint32_t index) {
     struct relay *relay = relay_of(core, index);
     if (!relay->known)
-        relay->known = (uint8_t)relay_tell_open(core, index, relay->number);
+        relay->known = (uint8_t)relay_tell_open(core, index, relay->number, 0);
     if (!relay->known)
         relay_later(core, index);
     return relay->known;

@@ -44,6 +44,7 @@ struct relay_open {
     uint32_t remote_address, local_address; /* network byte order, as the ports */
     uint16_t remote_port, local_port;
     uint32_t active; /* 1: RELAY_CONNECT asked for it */
+    uint32_t handed; /* so many bytes of RELAY_DATA are hand_over's, and follow at once */
 };
 
 enum relay_ending { RELAY_WRITING, RELAY_FINISHED, RELAY_HAS_CLOSED, RELAY_HAS_ABORTED };

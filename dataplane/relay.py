@@ -39,7 +39,7 @@ HEAD = struct.Struct("=II")
 """struct relay_head: generation, place."""
 SYNC_HEAD = struct.Struct("=IIII")
 """struct relay_sync: generation, written, granted, ending."""
-_OPEN = struct.Struct("=II4s4s2s2sI")
+_OPEN = struct.Struct("=II4s4s2s2sII")
 _CONNECT = struct.Struct("=I4s2s6s")
 HEAD_BYTES = HEAD.size
 MASK = 0xFFFFFFFF
@@ -48,24 +48,28 @@ CORE_SHIFT: int = lib.RECORD_INDEX_BITS + lib.RECORD_GENERATION_BITS
 
 
 class Opened(NamedTuple):
-    """struct relay_open; `listener` is its number in the layout."""
+    """struct relay_open; `listener` is its number in the layout, `handed` how many bytes came by hand_over."""
 
     generation: int
     listener: int
     remote: tuple[str, int]
     local: tuple[str, int]
     active: bool
+    handed: int
 
 
 def read_open(data: bytes) -> Opened:
     """The body of an OPEN."""
-    generation, listener, remote, local, remote_port, local_port, active = _OPEN.unpack(data)
+    generation, listener, remote, local, remote_port, local_port, active, handed = _OPEN.unpack(
+        data
+    )
     return Opened(
         generation,
         listener,
         (str(IPv4Address(remote)), int.from_bytes(remote_port, "big")),
         (str(IPv4Address(local)), int.from_bytes(local_port, "big")),
         bool(active),
+        handed,
     )
 
 

@@ -28,7 +28,7 @@ int64_t call_hand_over(struct call *call, struct record *record, const uint8_t *
         return 0;
     }
     uint32_t index = (uint32_t)(record - core->records);
-    relay_tell_open(core, index, call->actor->number);
+    relay_tell_open(core, index, call->actor->number, (uint32_t)length);
     for (uint32_t told = 0; told < length;) {
         uint32_t left = (uint32_t)length - told, piece = left < RELAY_PIECE ? left : RELAY_PIECE;
         relay_tell(core, index, RELAY_DATA, told, data + told, piece);

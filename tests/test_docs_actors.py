@@ -16,7 +16,8 @@ from splitplane.testing import Bench, Mode
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = {
-    name: "\n\n".join(BLOCK.findall((DOCS / name).read_text())) for name in ("actors.md", "push.md")
+    name: "\n\n".join(BLOCK.findall((DOCS / name).read_text()))
+    for name in ("actors.md", "push.md", "streams.md")
 }
 TESTS = [
     (name, test)
