@@ -144,11 +144,13 @@ class Ring:
 
     def __init__(self, buffer: Any, offset: int = 0) -> None:
         """The formatted ring at `offset` of `buffer`. ValueError if none fits there."""
-        view = memoryview(buffer).cast("B")[offset:]
-        self._buffer = ffi.from_buffer(view, require_writable=True)
-        self.pointer: Any = ffi.cast("struct ring *", self._buffer)
-        if len(view) < ring_bytes(0) or len(view) < ring_bytes(self.cells) or not self.cells:
-            raise ValueError(f"no ring at offset {offset}: {len(view)} bytes, {self.cells} cells")
+        # Not of a memoryview: when both are garbage of one cycle, CPython clears it before cffi lets go of it, and dies.
+        self._buffer = ffi.from_buffer(buffer, require_writable=True)
+        self.pointer: Any = ffi.cast("struct ring *", self._buffer + offset)
+        room = max(len(self._buffer) - offset, 0)
+        if room < ring_bytes(0) or room < ring_bytes(self.cells) or not self.cells:
+            cells = self.cells if room >= ring_bytes(0) else 0
+            raise ValueError(f"no ring at offset {offset}: {room} bytes, {cells} cells")
         self._header = ffi.new("struct ring_message *")
         self._header_view = ffi.buffer(self._header)
         self._payload = ffi.new("uint8_t[]", MESSAGE_MAX)
@@ -163,10 +165,10 @@ class Ring:
 
         `cells` is a power of two (else OSError, EINVAL). ValueError if the buffer is too small or unaligned.
         """
-        view = memoryview(buffer).cast("B")[offset:]
-        if len(view) < ring_bytes(cells):
-            raise ValueError(f"{cells} cells take {ring_bytes(cells)} bytes, here are {len(view)}")
-        base = ffi.from_buffer(view, require_writable=True)
+        whole = ffi.from_buffer(buffer, require_writable=True)
+        base, room = whole + offset, max(len(whole) - offset, 0)
+        if room < ring_bytes(cells):
+            raise ValueError(f"{cells} cells take {ring_bytes(cells)} bytes, here are {room}")
         if int(ffi.cast("uintptr_t", base)) % CELL:
             raise ValueError(f"offset {offset}: a ring starts on a multiple of {CELL} bytes")
         check(lib.ring_format(ffi.cast("struct ring *", base), cells), f"a ring of {cells} cells")

@@ -1,5 +1,7 @@
 """The ring from Python against a deque: any sequence of operations, any size, also where its counters wrap at 2**64."""
 
+import gc
+import mmap
 from collections import deque
 from typing import NamedTuple
 
@@ -190,6 +192,14 @@ def test_no_ring_there() -> None:
         Ring(memory[: offset + ring_bytes(64) - 1], offset)
     with pytest.raises(ValueError, match="multiple of 64"):
         Ring.format(memory, 2, offset + 8)
+
+
+def test_a_ring_may_be_garbage_in_a_cycle() -> None:
+    """No memoryview stands between a ring and its memory: cleared by the garbage collector before cffi's buffer of it, it
+    would take the process with it."""
+    memory = mmap.mmap(-1, ring_bytes(8))
+    ring = Ring.format(memory, 8)
+    assert gc.get_referents(ring._buffer) == [memory]
 
 
 def test_too_long() -> None:
