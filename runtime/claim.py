@@ -109,7 +109,7 @@ class Claims:
             if pid and pid > 0 and pid != os.getpid():
                 remedy = f"`kill {pid}` ends it; or {problem.remedy}"
                 problem = replace(problem, remedy=remedy)
-            raise _refused(problem, f"{what} is held by {describe_holder(pid)}")
+            raise _refused(problem, f"{what} is held by {describe_holder(pid, id(self))}")
 
 
 def take_over(descriptors: Iterable[int], name: str) -> socket.socket:
@@ -143,18 +143,22 @@ def holder_of(name: str) -> int | None:
         return pid
 
 
-def describe_holder(pid: int | None) -> str:
-    """`splitplane runtime 'hello' (pid 123)`, or as much of it as can be known."""
+def describe_holder(pid: int | None, asking: int = 0) -> str:
+    """`splitplane runtime 'hello' (pid 123)`, or as much of it as can be known. `asking`: the id of the Claims that is
+    refused, which is not meant; of several other runtimes of one process it may be any.
+    """
     if pid is None:
         return "a runtime that has just ended"
     if pid <= 0:
         return "a splitplane runtime of another container or user"
     with contextlib.suppress(OSError):
         table = Path("/proc/net/unix").read_text(errors="replace")
-        found = re.search(rf"@{_PREFIX}(runtime|orphan)/{pid}/[0-9a-f]+/(\S+)", table)
-        if found:
-            alone = ", whose controller was killed" if found[1] == "orphan" else ""
-            return f"splitplane runtime '{found[2]}' (pid {pid}){alone}"
+        found = re.findall(rf"@{_PREFIX}(runtime|orphan)/{pid}/([0-9a-f]+)/(\S+)", table)
+        own = f"{asking:x}" if pid == os.getpid() else ""
+        names = sorted({f"'{name}'" for _, number, name in found if number != own})
+        if names:
+            alone = ", whose controller was killed" if found[0][0] == "orphan" else ""
+            return f"splitplane runtime {' or '.join(names)} (pid {pid}){alone}"
     status = system.process_status(pid)
     if status is None:
         return f"splitplane runtime of pid {pid}, which ended and whose workers did not"

@@ -61,6 +61,32 @@ def test_second_claim_names_the_runtime_that_holds_it() -> None:
             claims.port("127.0.0.1", port)
 
 
+ASKER = """
+from splitplane.runtime.claim import Claims
+Claims("asker").cpu(901)
+"""
+
+
+def test_several_runtimes_of_one_process_are_told_apart() -> None:
+    """Who is refused by another runtime of its own process reads that one's name, never its own; from outside it may be
+    any of that process's, and all are named."""
+    with Claims("left") as left, Claims("right") as right:
+        left.cpu(901)
+        right.cpu(902)
+        for asking, cpu, holder in ((right, 901, "left"), (left, 902, "right")):
+            with pytest.raises(MachineError) as caught:
+                asking.cpu(cpu)
+            assert f"held by splitplane runtime '{holder}' (pid {os.getpid()}): give" in str(
+                caught.value
+            )
+        told = subprocess.run(
+            [sys.executable, "-c", ASKER], capture_output=True, text=True, check=False
+        ).stderr
+        assert (
+            f"CPU 901 is held by splitplane runtime 'left' or 'right' (pid {os.getpid()})" in told
+        )
+
+
 def test_claim_vanishes_with_a_killed_holder() -> None:
     """After kill -9 of the holder nothing is left that would refuse the next one."""
     port = free_port()
