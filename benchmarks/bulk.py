@@ -34,11 +34,11 @@ connections = 1024
 frames = "32 MiB"
 [[group.web.listen]]
 port = "tcp:{SINK}"
-actor = "streams:Sink"
+actor = "bulk_actors:Sink"
 max_unconsumed = "1 MiB"
 [[group.web.listen]]
 port = "tcp:{SOURCE}"
-actor = "streams:Source"
+actor = "bulk_actors:Source"
 """
 
 
@@ -60,7 +60,7 @@ def measure(rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
     }
     with tempfile.TemporaryDirectory() as name_of_folder, stage.stage() as around:
         folder = Path(name_of_folder)
-        shutil.copy(stage.HERE / "streams.py", folder)
+        shutil.copy(stage.HERE / "bulk_actors.py", folder)
         (folder / "layout.toml").write_text(LAYOUT)
         program = stage.compiled("bulk", folder)
         linux = [*stage.on(SERVER_CPU), program, "serve", THEIRS, str(SINK), str(SOURCE)]
