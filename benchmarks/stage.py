@@ -174,24 +174,24 @@ class Frames:
 @contextlib.contextmanager
 def servers(
     commands: dict[str, list[str]], ready: Callable[[str], bool], folder: Path
-) -> Iterator[None]:
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """All of them, running at once; ended afterwards. SystemExit with its last words if one doesn't get `ready`."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
             log = folder / f"{name}.out"
             with log.open("wb") as out:
-                started.append(subprocess.Popen(command, stdout=out, stderr=out, cwd=folder))
+                started[name] = subprocess.Popen(command, stdout=out, stderr=out, cwd=folder)
             deadline = time.monotonic() + 60
             while not ready(name):
-                if time.monotonic() > deadline or started[-1].poll() is not None:
+                if time.monotonic() > deadline or started[name].poll() is not None:
                     sys.exit(f"{name} does not serve: {log.read_text()[-2000:]}")
                 time.sleep(0.05)
-        yield
+        yield started
     finally:
-        for process in started:
+        for process in started.values():
             process.send_signal(signal.SIGTERM)
-        for process in started:
+        for process in started.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
             process.kill()
