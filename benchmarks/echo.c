@@ -96,9 +96,9 @@ static void ask(const struct sockaddr_in *address, int count, double seconds) {
     for (int i = 0; i < count; i++)
         request(&lines[i]);
     while (waiting) {
-        int ready = epoll_wait(epoll, events, 64, 1000);
+        int ready = epoll_wait(epoll, events, 64, 5000);
         if (!ready)
-            die("no answer in a second");
+            die("no answer in five seconds");
         for (int i = 0; i < ready; i++)
             answer(events[i].data.ptr);
     }

@@ -140,8 +140,8 @@ class Service:
             out = self._mesh.ring(CONTROL, number)
             peer = CorePeer(number, out, self._schema, self._want, self._asking)
             self.cores.append(peer)
-            self.streams.add_core(number, out, self._want_for_streams)
             ring = self._mesh.ring(number, CONTROL)
+            self.streams.add_core(number, out, ring, self._want_for_streams)
             self._inboxes.append(Inbox(number, ring, peer, self.streams.cores[number]))
         for number, (name, (actor, limit)) in enumerate(self._actors.items()):
             restarts = self._restarts.get(name)
@@ -312,6 +312,9 @@ class Service:
         if inbox.held is not None and not self._deliver(inbox, inbox.held):
             return False
         for _ in range(RUNS_A_TURN):
+            if heard := inbox.streams.hear():
+                self.taken += heard
+                continue
             run = inbox.ring.get_run()
             if run is None:
                 return False

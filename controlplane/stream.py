@@ -10,10 +10,11 @@ import os
 import warnings
 from asyncio import constants, transports
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..dataplane import relay
-from ..dataplane.relay import MASK, PIECE, WINDOW, Opened
+from ..dataplane.relay import MASK, WINDOW, Opened, as_bytes
 from ..runtime.actor import CloseReason
 
 CLEAN = (CloseReason.LOCAL, CloseReason.PEER)
@@ -31,6 +32,9 @@ class Line(Protocol):
     """The way to a stream's core."""
 
     core_id: int
+
+    write: Callable[[int, int, int, Any, int], int]
+    """Puts bytes: index, generation, place, the bytes, how many of them; how many went before the ring was full."""
 
     def put(self, what: int, index: int, payload: bytes) -> bool:
         """One message; False if the ring is full now."""
@@ -143,7 +147,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
 
     def write(self, data: Any) -> None:
         """Sends `data`, bytes-like; what can't go yet waits here. RuntimeError after write_eof."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
+        if type(data) is not bytes and not isinstance(data, (bytes, bytearray, memoryview)):
             kind = type(data).__name__
             raise TypeError(f"data argument must be a bytes-like object, not {kind!r}")
         if self._finishing:
@@ -151,10 +155,12 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
         if not data or self._closing or self._gone:
             return
         if not self._buffer:
+            if type(data) is memoryview:
+                data = data.cast("B")
             sent = self._send(data)
             if sent == len(data):
                 return
-            data = memoryview(data).cast("B")[sent:]
+            data = memoryview(data)[sent:]
         rest = memoryview(bytes(data))  # the caller may change what it gave
         self._buffer.append(rest)
         self._buffer_size += len(rest)
@@ -259,19 +265,16 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
 
     def _send(self, data: Any) -> int:
         """Puts as much as goes; how much that was."""
-        sent, size = 0, len(data)
-        index, put, line = self._index, self._line.put, self._line
-        while sent < size:
-            room = self._limit - self._written & MASK
-            if room > WINDOW or not room:
-                break
-            end = min(sent + min(room, PIECE), size)
-            head = relay.HEAD.pack(self._generation, self._written)
-            if not put(relay.WRITE, index, b"".join((head, data[sent:end]))):
-                line.want(self)
-                break
-            self._written = self._written + end - sent & MASK
-            sent = end
+        size, written = len(data), self._written
+        room = self._limit - written & MASK
+        size = min(size, room)
+        if room > WINDOW or not size:
+            return 0
+        whole = data if type(data) is bytes else as_bytes(data)
+        sent = self._line.write(self._index, self._generation, written, whole, size)
+        self._written = written + sent & MASK
+        if sent < size:
+            self._line.want(self)
         return sent
 
     def _put_notes(self) -> bool:
@@ -311,22 +314,30 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - a user's protocol may raise anything
-            context = {
-                "message": f"Fatal error: protocol.{function.__name__}() call failed.",
-                "exception": error,
-                "transport": self,
-                "protocol": self._protocol,
-            }
-            self._loop.call_exception_handler(context)
-            self._force_close(error)
+            self._failed(function.__name__, error)
             return False
 
+    def _failed(self, name: str, error: BaseException) -> None:
+        context = {
+            "message": f"Fatal error: protocol.{name}() call failed.",
+            "exception": error,
+            "transport": self,
+            "protocol": self._protocol,
+        }
+        self._loop.call_exception_handler(context)
+        self._force_close(error)
+
     def _give(self, data: bytes) -> None:
-        protocol = self._protocol
+        protocol: Any = self._protocol
         if self._buffered_protocol:
             self._call(asyncio.protocols._feed_data_to_buffered_proto, protocol, data)  # type: ignore[attr-defined]
         else:
-            self._call(protocol.data_received, data)  # type: ignore[union-attr]
+            try:  # as _call does, without its call: every message comes here
+                protocol.data_received(data)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001
+                self._failed("data_received", error)
         self._consumed = self._consumed + len(data) & MASK
         if (self._granted - self._consumed & MASK) <= WINDOW // 2:
             self._granted = self._consumed + WINDOW & MASK

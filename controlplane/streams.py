@@ -7,11 +7,11 @@ import asyncio
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 
 from ..dataplane import relay
-from ..dataplane.relay import EVENT_STREAM, HEAD, Opened, read_open
+from ..dataplane.relay import DATA, EVENT_STREAM, HEAD, Hearing, Opened, read_open, writer
 from ..dataplane.ring import EVENT, MESSAGE_MAX, PAYLOAD, Ring, Run
 from ..runtime.actor import CloseReason
 from .stream import CLEAN, StreamTransport, error_of
@@ -36,9 +36,11 @@ class Streams:
         self._backlogs: dict[int, deque[StreamTransport]] = {}
         self._closed: set[int] = set()
 
-    def add_core(self, core_id: int, ring: Ring, want: Callable[[int, Ring, int], None]) -> None:
-        """The next core; `want(core_id, ring, cells)` has `flush` called when so many are free."""
-        self.cores.append(CoreStreams(self, core_id, ring, want))
+    def add_core(
+        self, core_id: int, out: Ring, into: Ring, want: Callable[[int, Ring, int], None]
+    ) -> None:
+        """The next core, its rings from and to us; `want(core_id, out, cells)` has `flush` called when so many are free."""
+        self.cores.append(CoreStreams(self, core_id, out, into, want))
 
     @property
     def live(self) -> int:
@@ -99,11 +101,19 @@ class CoreStreams:
     """One core's connections; what a StreamTransport calls its line."""
 
     def __init__(
-        self, streams: Streams, core_id: int, ring: Ring, want: Callable[[int, Ring, int], None]
+        self,
+        streams: Streams,
+        core_id: int,
+        out: Ring,
+        into: Ring,
+        want: Callable[[int, Ring, int], None],
     ) -> None:
         self.core_id = core_id
         self.streams: dict[int, StreamTransport] = {}
-        self._all, self._ring, self._want = streams, ring, want
+        self.write = writer(out)
+        self._all, self._ring, self._want = streams, out, want
+        self._hearing = Hearing(into)
+        self._rest: Iterator[tuple[int, int, int, int, int]] = iter(())
         self._waiting: dict[StreamTransport, None] = {}
         self._asked: dict[int, asyncio.Future[int]] = {}
         self._opening: dict[int, asyncio.Future[StreamTransport]] = {}
@@ -149,17 +159,53 @@ class CoreStreams:
                 return
         self._want(self.core_id, self._ring, 0)
 
+    def hear(self) -> int:
+        """What the core says next of connections that we know, up to a bound; how many messages that were."""
+        self._hear(self._rest)  # of a call that an error ended
+        count, self._rest = self._hearing.take()
+        self._hear(self._rest)
+        return count
+
+    def _hear(self, heard: Iterator[tuple[int, int, int, int, int]]) -> None:
+        streams, view = self.streams, self._hearing.view
+        for key, what, at, begin, end in heard:
+            stream = streams.get(key)
+            if what == DATA and stream is not None:
+                stream.data_came(at, view[begin:end])
+            else:
+                self._told(stream, key, what, at)
+
+    def _told(self, stream: StreamTransport | None, key: int, what: int, at: int) -> None:
+        if stream is None:
+            self._unknown(what, key, at)
+        elif what == relay.CREDIT:
+            stream.credit_came(at)
+        elif what == relay.END:
+            stream.end_came()
+        elif what == relay.CLOSED:
+            stream.closed(at)
+        elif what == relay.GONE:
+            stream.gone()
+
     def take(self, run: Run) -> None:
-        """Messages of the core that are alike in all but their payloads."""
+        """Messages of the core that are alike in all but their payloads, and that `hear` leaves."""
         what, index, data, length = run.target, run.tag, run.data, run.length
         for start in range(0, len(data), length) if length else (0,):
             one = data if run.many == 1 else data[start : start + length]
             if what == relay.OPEN:
                 self._opened(index, read_open(one))
+            elif what == relay.CONNECTING:
+                self._connecting(index, *HEAD.unpack_from(one))
             elif what == relay.RESYNC:
                 self._resync()
-            else:
-                self._heard(what, index, one)
+            else:  # it came after `hear` had looked
+                generation, at = HEAD.unpack_from(one)
+                key = generation << relay.INDEX_BITS | index
+                stream = self.streams.get(key)
+                if what == DATA and stream is not None:
+                    stream.data_came(at, one[relay.HEAD_BYTES :])
+                else:
+                    self._told(stream, key, what, at)
 
     def stop(self, why: CloseReason = CloseReason.SHUTDOWN) -> None:
         """The core has stopped."""
@@ -219,26 +265,6 @@ class CoreStreams:
             return
         self.streams[stream.key] = stream
         self._all.accept(stream, opened.listener)
-
-    def _heard(self, what: int, index: int, data: bytes) -> None:
-        generation, at = HEAD.unpack_from(data)
-        if what == relay.CONNECTING:
-            self._connecting(index, generation, at)
-            return
-        key = generation << relay.INDEX_BITS | index
-        stream = self.streams.get(key)
-        if stream is None:
-            self._unknown(what, key, at)
-        elif what == relay.DATA:
-            stream.data_came(at, data[relay.HEAD_BYTES :])
-        elif what == relay.CREDIT:
-            stream.credit_came(at)
-        elif what == relay.END:
-            stream.end_came()
-        elif what == relay.CLOSED:
-            stream.closed(at)
-        elif what == relay.GONE:
-            stream.gone()
 
     def _connecting(self, index: int, generation: int, cookie: int) -> None:
         future = self._asked.pop(cookie, None)

@@ -1,10 +1,13 @@
 """The messages of connections that the control plane serves, as Python packs and reads them (relay.h)."""
 
 import struct
+from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import IPv4Address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .native import lib
+from .native import ffi, lib
+from .ring import Ring
 
 EVENT_STREAM: int = lib.EVENT_STREAM
 WINDOW: int = lib.RELAY_WINDOW
@@ -40,6 +43,7 @@ HEAD = struct.Struct("=II")
 SYNC_HEAD = struct.Struct("=IIII")
 """struct relay_sync: generation, written, granted, ending."""
 _OPEN = struct.Struct("=II4s4s2s2sII")
+_HEARD = struct.Struct("=QIIII")
 _CONNECT = struct.Struct("=I4s2s6s")
 HEAD_BYTES = HEAD.size
 MASK = 0xFFFFFFFF
@@ -71,6 +75,39 @@ def read_open(data: bytes) -> Opened:
         bool(active),
         handed,
     )
+
+
+class Hearing:
+    """Messages of the connections of one core, many at a time (line.h)."""
+
+    __slots__ = ("_bytes", "_hear", "_heard", "_heard_view", "_ring", "view")
+
+    def __init__(self, ring: Ring) -> None:
+        """`ring` is the core's to the control plane; its only consumer's."""
+        self._ring = ring
+        self._heard = ffi.new("struct line_heard[]", lib.LINE_HEARD)
+        self._heard_view = ffi.buffer(self._heard)
+        self._bytes = ffi.new("uint8_t[]", lib.LINE_BYTES)
+        self._hear = partial(lib.line_hear, ring.pointer, self._heard, self._bytes)
+        self.view: Any = ffi.buffer(self._bytes)
+        """Where the bytes lie until the next `take`."""
+
+    def take(self) -> tuple[int, Iterator[tuple[int, int, int, int, int]]]:
+        """How many come next, merged where bytes follow on bytes, and for each: key, what, at, and where in `view` its
+        bytes begin and end.
+        """
+        count = self._hear()
+        return count, _HEARD.iter_unpack(self._heard_view[0 : count * _HEARD.size])
+
+
+def writer(ring: Ring) -> Callable[[int, int, int, Any, int], int]:
+    """Puts WRITEs into the ring to a core: (index, generation, place, bytes, how many of them); how many went."""
+    return partial(lib.line_write, ring.pointer)
+
+
+def as_bytes(data: Any) -> Any:
+    """What `writer` takes of a bytes-like object other than bytes."""
+    return ffi.from_buffer("uint8_t[]", data)
 
 
 def pack_connect(cookie: int, address: IPv4Address, port: int, next_hop: bytes) -> bytes:
