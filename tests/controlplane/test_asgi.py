@@ -1,98 +1,76 @@
-"""An ASGI server's own protocol classes, unchanged, serve an application over the cores; curl is the client."""
+"""An ASGI server's own protocol classes, unchanged, serve an application over the cores: over Linux's sockets with curl
+as the client, and over our own TCP with a client of ours. tests/net/test_asgi.py does so over an interface."""
 
 import asyncio
 import hashlib
 import json
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-import uvicorn
 import uvloop
-from processes import free_cpus, layout
+from asgi_app import BIG, PROTOCOLS, AnyProtocol, curl, served, visit
+from processes import OURS, free_cpus, layout, until
+from splitplane.dataplane.peer import Peer
+from splitplane.nic.memory import Wire
 from splitplane.runtime.layout import Nic
 from splitplane.runtime.load import load_layout
-from splitplane.runtime.runtime import Runtime
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, StreamingResponse
-from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
-BIG = b"0123456789abcdef" * 65536
 
 
-async def sum_of(request: Request) -> JSONResponse:
-    body = await request.body()
-    client = request.client.host if request.client else ""
-    return JSONResponse({"sum": hashlib.sha256(body).hexdigest(), "client": client})
-
-
-async def big(request: Request) -> StreamingResponse:
-    async def pieces() -> AsyncIterator[bytes]:
-        for start in range(0, len(BIG), 100_000):
-            yield BIG[start : start + 100_000]
-
-    return StreamingResponse(pieces())
-
-
-APP = Starlette(routes=[Route("/sum", sum_of, methods=["POST"]), Route("/big", big)])
-
-
-@asynccontextmanager
-async def served(
-    port: int, protocol: type[H11Protocol | HttpToolsProtocol]
-) -> AsyncIterator[Runtime]:
-    config = uvicorn.Config(APP, log_config=None, lifespan="off")
-    config.load()
-    state = ServerState()
-    made = layout(port, driver="kernel", actor="controlplane")
-    made = made.model_copy(update={"nic": {"front": Nic(driver="kernel", bind="127.0.0.1")}})
-    async with Runtime(made) as runtime:
-        await runtime.create_server(lambda: protocol(config, state, {}), port)
-        yield runtime
-
-
-async def curl(*arguments: str, data: bytes = b"") -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        "curl",
-        "-sS",
-        "--fail",
-        "--max-time",
-        "30",
-        *arguments,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, errors = await process.communicate(data)
-    assert process.returncode == 0, errors
-    return out
-
-
-@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol])
-def test_uvicorn_serves_starlette(
-    free_port: Callable[[], int], protocol: type[H11Protocol | HttpToolsProtocol]
-) -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_uvicorn_serves_starlette(free_port: Callable[[], int], protocol: AnyProtocol) -> None:
     """A posted megabyte arrives, a streamed one comes back, two requests share a connection; many at once do too."""
 
     async def scenario() -> None:
         port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        async with served(port, protocol) as runtime:
-            answer = json.loads(await curl("--data-binary", "@-", f"{url}/sum", data=BIG))
-            assert answer == {"sum": hashlib.sha256(BIG).hexdigest(), "client": "127.0.0.1"}
-            assert await curl(f"{url}/big", f"{url}/big") == BIG * 2
-            assert await asyncio.gather(*(curl(f"{url}/big") for _ in range(5))) == [BIG] * 5
-            assert runtime.counters(0)["opened"] == 7
+        made = layout(port, driver="kernel", actor="controlplane")
+        made = made.model_copy(update={"nic": {"front": Nic(driver="kernel", bind="127.0.0.1")}})
+        async with served(made, port, protocol) as runtime:
+            await visit(runtime, f"http://127.0.0.1:{port}", "127.0.0.1")
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_uvicorn_over_our_own_tcp(protocol: AnyProtocol) -> None:
+    """The same over frames: what is posted arrives, two requests share a connection, and a streamed megabyte that ends
+    with the connection comes whole."""
+    post = b"POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BIG)
+    get = b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = json.dumps(
+        {"sum": hashlib.sha256(BIG).hexdigest(), "client": "10.0.0.2"}, separators=(",", ":")
+    ).encode()
+
+    async def scenario() -> None:
+        async with served(layout(80, actor="controlplane"), 80, protocol) as runtime:
+            with Wire(runtime.wire(0), 1) as wire, Peer(wire) as peer:
+                made = [peer.connect(OURS, 80) for _ in range(3)]
+                for one in made:
+                    one.send(post + BIG + get)
+                # What has come is taken: the peer's window would close before the end.
+                ended = lambda: all(one.take() == 0 and one.ended for one in made)
+                await until(ended, peer.poll)
+                for one in made:
+                    first, _, rest = one.received.partition(answer)
+                    assert first.startswith(b"HTTP/1.1 200")
+                    assert rest.startswith(b"HTTP/1.1 200")
+                    assert unchunked(rest.partition(b"\r\n\r\n")[2]) == BIG
+                await until(lambda: not runtime.live(0), peer.poll)
+
+    asyncio.run(scenario())
+
+
+def unchunked(body: bytes) -> bytes:
+    """A body out of its chunks (RFC 9112, 7.1)."""
+    whole = bytearray()
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        whole += body[:length]
+        body = body[length + 2 :]
+    return bytes(whole)
 
 
 def test_the_example_runs_in_a_lifespan(free_port: Callable[[], int]) -> None:
