@@ -97,6 +97,11 @@ class Streams:
             core.stop()
 
 
+def named(asked: "asyncio.Future[int]") -> bool:
+    """Whether the core has named the connection that it opens: perhaps to somebody whose wait was cancelled since."""
+    return asked.done() and not asked.cancelled() and asked.exception() is None
+
+
 class CoreStreams:
     """One core's connections; what a StreamTransport calls its line."""
 
@@ -227,17 +232,16 @@ class CoreStreams:
         asked: asyncio.Future[int] = self._all.loop.create_future()
         self._asked[cookie] = asked
         self._post(relay.CONNECT, 0, relay.pack_connect(cookie, address, port, next_hop))
-        key = -1
         try:
-            key = await asked
-            return await self._opening[key]
+            return await self._opening[await asked]
         except asyncio.CancelledError:
-            if key >= 0:
-                self._forget(key)
+            if named(asked):
+                self._forget(asked.result())
             raise
         finally:
             self._asked.pop(cookie, None)
-            self._opening.pop(key, None)
+            if named(asked):
+                self._opening.pop(asked.result(), None)
 
     def _post(self, what: int, index: int, payload: bytes) -> None:
         """A message that belongs to no stream; waits if it must."""
