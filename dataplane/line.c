@@ -6,6 +6,7 @@
 #include "core.h"
 #include "record.h"
 #include "relay.h"
+#include "../runtime/bell.h"
 #include "../runtime/ring_cell.h"
 
 enum { HEAD = sizeof(struct relay_head) };
@@ -53,7 +54,7 @@ uint32_t line_hear(struct ring *ring, struct line_heard *heard, uint8_t *bytes) 
     return count;
 }
 
-uint32_t line_write(struct ring *ring, uint32_t index, uint32_t generation, uint32_t at, const uint8_t *data,
+uint32_t line_write(struct ring *ring, int bell, uint32_t index, uint32_t generation, uint32_t at, const uint8_t *data,
                     uint32_t length) {
     struct {
         struct relay_head head;
@@ -75,5 +76,7 @@ uint32_t line_write(struct ring *ring, uint32_t index, uint32_t generation, uint
             break;
         sent += piece;
     }
+    if (sent)
+        bell_told(ring, bell);
     return sent;
 }

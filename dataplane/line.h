@@ -20,6 +20,7 @@ struct line_heard {
 /* Takes the messages of connections that come next, and gives their cells back; DATA of one connection that follows
  * on DATA is one entry. Stops before any other message, which is ring_get's. How many entries there are. */
 uint32_t line_hear(struct ring *ring, struct line_heard *heard, uint8_t *bytes);
-/* RELAY_WRITE of so many bytes, the first of which has the place `at`; how many of them the ring took. */
-uint32_t line_write(struct ring *ring, uint32_t index, uint32_t generation, uint32_t at, const uint8_t *data,
+/* RELAY_WRITE of so many bytes, the first of which has the place `at`; how many of them the ring took. Rings the core's
+ * bell if it sleeps (-1: there is none). */
+uint32_t line_write(struct ring *ring, int bell, uint32_t index, uint32_t generation, uint32_t at, const uint8_t *data,
                     uint32_t length);

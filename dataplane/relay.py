@@ -102,7 +102,7 @@ class Hearing:
 
 def writer(ring: Ring) -> Callable[[int, int, int, Any, int], int]:
     """Puts WRITEs into the ring to a core: (index, generation, place, bytes, how many of them); how many went."""
-    return partial(lib.line_write, ring.pointer)
+    return partial(lib.line_write, ring.pointer, ring.bell)
 
 
 def as_bytes(data: Any) -> Any:

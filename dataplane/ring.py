@@ -203,6 +203,11 @@ class Ring:
         went = lib.bell_put(self.pointer, self._header, data, self._bell)
         return went == 1 or bool(check(went, f"a message of {length} bytes"))
 
+    @property
+    def bell(self) -> int:
+        """The eventfd that `put` wakes its consumer by; -1 for none."""
+        return self._bell
+
     def wake_by(self, bell: int) -> None:
         """From now on `put` wakes a consumer that sleeps, by this eventfd."""
         self._bell = bell

@@ -12,20 +12,25 @@ static void ring_bell(int bell) {
     (void)written;
 }
 
-int bell_put(struct ring *ring, const struct ring_message *message, const void *payload, int bell) {
-    int went = ring_put(ring, message, payload);
-    if (bell < 0 || went != 1)
-        return went;
+void bell_told(struct ring *ring, int bell) {
+    if (bell < 0)
+        return;
     /* Pairs with the fence in bell_may_sleep: either the core sees the message, or we see that it sleeps. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (__atomic_load_n(&ring->asleep, __ATOMIC_RELAXED) && __atomic_exchange_n(&ring->asleep, 0, __ATOMIC_RELAXED))
         ring_bell(bell);
+}
+
+int bell_put(struct ring *ring, const struct ring_message *message, const void *payload, int bell) {
+    int went = ring_put(ring, message, payload);
+    if (went == 1)
+        bell_told(ring, bell);
     return went;
 }
 
 int bell_may_sleep(struct ring *ring) {
     __atomic_store_n(&ring->asleep, 1, __ATOMIC_RELAXED);
-    /* Pairs with the fence in bell_put. */
+    /* Pairs with the fence in bell_told. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!ring_ready(ring))
         return 1;

@@ -7,6 +7,8 @@
 
 /* Control plane: ring_put, then rings `bell` (an eventfd; -1 = there is none) if the core sleeps. As ring_put. */
 int bell_put(struct ring *ring, const struct ring_message *message, const void *payload, int bell);
+/* Control plane, after messages that ring_put took: the same for all of them at once. */
+void bell_told(struct ring *ring, int bell);
 /* Core, with nothing to do: 1 = it may sleep until `bell` is readable, or as long as it likes; 0 = a message is there.
  */
 int bell_may_sleep(struct ring *ring);

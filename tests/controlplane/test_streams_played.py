@@ -22,7 +22,7 @@ def says(world: World, what: int, body: bytes, index: int = INDEX) -> None:
 def opened() -> bytes:
     """struct relay_open."""
     here = socket.inet_aton("127.0.0.1")
-    return struct.pack("<II", GENERATION, 0) + here * 2 + bytes.fromhex("1f90 0050") + bytes(4)
+    return struct.pack("<II", GENERATION, 0) + here * 2 + bytes.fromhex("1f90 0050") + bytes(8)
 
 
 def head(at: int = 0) -> bytes:
