@@ -171,6 +171,7 @@ static void resume(struct core *core, uint32_t index) {
     if (is_going(core, index))
         return;
     uint32_t outer = current_set(core, index);
+    int waited = stream_waits(core, index);
     if (record->flags & FLAG_WRITABLE_WANTED && stream_room(core, index) >= actor_of(core, index)->reply_reserve) {
         record->flags &= (uint16_t)~FLAG_WRITABLE_WANTED;
         run_single(core, index, ON_WRITABLE, 0);
@@ -178,6 +179,8 @@ static void resume(struct core *core, uint32_t index) {
     record->flags &= (uint16_t)~FLAG_PAUSED;
     offer_kept(core, index);
     settle(core, index);
+    if (waited && !stream_waits(core, index))
+        stream_waited(core, index);
     current_set(core, outer);
 }
 

@@ -38,6 +38,7 @@ struct busy *busy_take(struct core *core, uint32_t index) {
     state->busy_used++;
     CRASH_POINT(busy_off_list);
     memset(&core->busy[block], 0, sizeof core->busy[block]);
+    core->busy[block].moved = core->tick;
     core->busy[block].owner = index;
     CRASH_POINT(busy_owned);
     core->records[index].busy = block;

@@ -153,6 +153,7 @@ struct core {
     struct fault_event fault; /* of the running handler: its state before the call, and what fault_note said */
     int64_t drain_until;
     uint32_t shortage_since, shortage_last; /* ticks of wants for buffers that found none (relief.c), 0 = no shortage */
+    uint32_t shortage_felt;                 /* 1: such a want since the last reset that relief.c made */
     uint32_t relief_block;                  /* the busy block looked at last */
     uint64_t measured_calls, measure_call;  /* handler calls when one was last measured, and when the next is due */
     int64_t measure_due;                    /* nanoseconds: due by then in any case (measure.h) */

@@ -105,7 +105,8 @@ struct busy {
     uint16_t shared_first, shared_count; /* of its entries; count > 0 */
     uint32_t shared_done;                /* shared bytes acknowledged, modulo 2^32 */
     uint32_t islands;                    /* the list of what came out of order (islands.h), 0 = none */
-    uint8_t line0_rest[8];
+    uint32_t moved;                      /* tick up to which what it holds has moved fast enough (stream.c) */
+    uint8_t line0_rest[4];
     /* Line 1: TCP's own. */
     uint32_t rto_deadline, ack_deadline, persist_deadline; /* ticks, 0 = none */
     uint32_t rto;                                          /* milliseconds, backed off */

@@ -15,6 +15,8 @@
 _Static_assert(offsetof(struct busy, send_start) % 8 == 0, "start and length are stored at once");
 _Static_assert(offsetof(struct busy, receive_start) % 8 == 0, "start and length are stored at once");
 
+enum { MOVES_WITHIN = 20000 }; /* milliseconds that all a connection holds may take to move */
+
 static uint32_t class_for(uint32_t bytes) {
     uint32_t size_class = bytes <= 1 ? 0 : 32 - (uint32_t)__builtin_clz(bytes - 1);
     return size_class < BUFFER_CLASS_MIN ? BUFFER_CLASS_MIN : size_class;
@@ -30,6 +32,33 @@ static void store_length(uint32_t *field, uint32_t length) {
     CRASH_POINT(stream_copied);
     __atomic_store_n(field, length, __ATOMIC_RELEASE);
     STORES_STAY();
+}
+
+uint32_t stream_held(const struct busy *busy) {
+    uint32_t held = sizeof *busy;
+    if (busy->send_buffer)
+        held += 1u << busy->send_class;
+    if (busy->receive_buffer)
+        held += 1u << busy->receive_class;
+    return held;
+}
+
+/* `bytes` of what the block holds have left or joined it. A second of standing still is made good by moving a twentieth
+ * of the memory held: so an ACK alone counts for nothing, and a byte now and then for little (relief.c). */
+static void progress(const struct core *core, struct busy *busy, uint32_t bytes) {
+    uint32_t age = core->tick - busy->moved;
+    uint64_t credit = (uint64_t)bytes * MOVES_WITHIN / stream_held(busy);
+    busy->moved += credit < age ? (uint32_t)credit : age;
+}
+
+int stream_waits(struct core *core, uint32_t index) {
+    return core->records[index].flags & (FLAG_PAUSED | FLAG_WRITABLE_WANTED) && !stream_queued(core, index);
+}
+
+void stream_waited(struct core *core, uint32_t index) {
+    struct busy *busy = busy_of(core, index);
+    if (busy)
+        busy->moved = core->tick;
 }
 
 static uint8_t *send_bytes(struct core *core, const struct busy *busy) {
@@ -172,6 +201,7 @@ void stream_acknowledge(struct core *core, uint32_t index, uint32_t length) {
     struct busy *busy = busy_of(core, index);
     if (!busy)
         return;
+    progress(core, busy, length);
     if (busy->shared_list)
         share_acknowledge(core, busy, length);
     else
@@ -242,11 +272,14 @@ int stream_keep(struct core *core, uint32_t index, const uint8_t *data, uint32_t
     if (busy->receive_start + kept + length <= size) {
         memcpy(bytes + busy->receive_start + kept, data, length);
         store_length(&busy->receive_length, kept + length);
+        progress(core, busy, length);
         return 0;
     }
     int result = keep_larger(core, index, data, length);
     if (result)
         busy_release(core, index);
+    else
+        progress(core, busy, length);
     return result;
 }
 
@@ -277,6 +310,7 @@ void stream_consume(struct core *core, uint32_t index, uint32_t length) {
     struct busy *busy = busy_of(core, index);
     if (!busy)
         return;
+    progress(core, busy, length);
     if (length >= busy->receive_length)
         drop_receive(core, busy);
     else

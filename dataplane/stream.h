@@ -7,6 +7,7 @@
 
 enum { STREAM_SEND_MOST = 1 << 20 /* bytes a connection may have queued */ };
 
+struct busy;
 struct core;
 /* All of `length` or nothing: 0, or -ENOBUFS. */
 int stream_send(struct core *core, uint32_t index, const uint8_t *data, uint32_t length);
@@ -22,3 +23,7 @@ uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most);
 const uint8_t *stream_kept(struct core *core, uint32_t index, uint32_t *length);
 void stream_consume(struct core *core, uint32_t index, uint32_t length);
 void stream_drop(struct core *core, uint32_t index); /* everything, both ways */
+uint32_t stream_held(const struct busy *busy);       /* bytes of memory, the block's own included */
+/* It stands still because we have no room for its answer: nothing that its peer could do. */
+int stream_waits(struct core *core, uint32_t index);
+void stream_waited(struct core *core, uint32_t index); /* that is over: the peer gets the time for itself */
