@@ -1,54 +1,50 @@
-/* Connections in SYN-RECEIVED, oldest first, so that a flood of SYNs pushes out its own oldest. Process-local: adoption
- * rebuilds it. Entries of connections that have gone on are skipped when met. Owned by the core. */
+/* Connections in SYN-RECEIVED, oldest first, so that a flood of SYNs pushes out its own oldest: a doubly linked list
+ * through the records, where the application's state will be once on_open has cleared it. Who goes on leaves it at
+ * once, so each step costs the same however many there are. Ends are process-local: adoption links anew, by index.
+ * Owned by the core. */
+#include <string.h>
+
 #include "stats.h"
-#include "table.h"
 #include "tcp_inside.h"
 
-static struct half_open *at(struct tcp *tcp, uint32_t place) {
-    return &tcp->half_open[(tcp->half_open_head + place) % tcp->half_open_size];
-}
+struct link {
+    uint32_t older, newer; /* record indexes, 0 = none */
+};
 
-static int still(const struct core *core, const struct half_open *entry) {
-    const struct record *record = &core->records[entry->index];
-    return record->generation == entry->generation && record->state == STATE_SYN_RECEIVED;
-}
+_Static_assert(sizeof(struct link) <= RECORD_STATE_BYTES, "it lies where the application's state will be");
 
-/* Twice as many places as half-open connections, so at least half of a full ring can be dropped here. */
-static void squeeze(struct core *core) {
-    struct tcp *tcp = tcp_of(core);
-    uint32_t kept = 0;
-    for (uint32_t place = 0; place < tcp->half_open_count; place++) {
-        if (still(core, at(tcp, place))) {
-            *at(tcp, kept++) = *at(tcp, place);
-        }
-    }
-    tcp->half_open_count = kept;
+static struct link *link_of(const struct core *core, uint32_t index) {
+    return (void *)core->records[index].application;
 }
 
 void half_open_add(struct core *core, uint32_t index) {
     struct tcp *tcp = tcp_of(core);
+    *link_of(core, index) = (struct link){.older = tcp->half_open_newest};
+    if (tcp->half_open_newest) {
+        link_of(core, tcp->half_open_newest)->newer = index;
+    } else {
+        tcp->half_open_oldest = index;
+    }
+    tcp->half_open_newest = index;
     core->state->half_open++;
-    if (tcp->half_open_count == tcp->half_open_size) {
-        squeeze(core);
-    }
-    if (tcp->half_open_count < tcp->half_open_size) {
-        *at(tcp, tcp->half_open_count++) = (struct half_open){index, core->records[index].generation};
-    }
+}
+
+void half_open_leave(struct core *core, uint32_t index) {
+    struct tcp *tcp = tcp_of(core);
+    struct link link = *link_of(core, index);
+    *(link.older ? &link_of(core, link.older)->newer : &tcp->half_open_oldest) = link.newer;
+    *(link.newer ? &link_of(core, link.newer)->older : &tcp->half_open_newest) = link.older;
+    core->state->half_open--;
 }
 
 int half_open_evict(struct core *core) {
-    struct tcp *tcp = tcp_of(core);
-    while (tcp->half_open_count) {
-        struct half_open oldest = *at(tcp, 0);
-        tcp->half_open_head = (tcp->half_open_head + 1) % tcp->half_open_size;
-        tcp->half_open_count--;
-        if (still(core, &oldest)) {
-            core->counters[COUNTER_HALF_OPEN_EVICTED]++;
-            close_finish(core, oldest.index, CLOSE_TIMEOUT);
-            return 1;
-        }
+    uint32_t oldest = tcp_of(core)->half_open_oldest;
+    if (!oldest) {
+        return 0;
     }
-    return 0;
+    core->counters[COUNTER_HALF_OPEN_EVICTED]++;
+    close_finish(core, oldest, CLOSE_TIMEOUT);
+    return 1;
 }
 
 void half_open_recover(struct core *core) {

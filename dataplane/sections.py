@@ -56,10 +56,10 @@ def arena_plan(config: ArenaConfig) -> ArenaPlan:
     return ArenaPlan(int(header.bytes), sections)
 
 
-def list_bytes(connections: int, half_open: int) -> int:
-    """Bytes of a core's process-local lists, with so many half-open connections at most (0: none over frames)."""
+def list_bytes(connections: int, *, frames: bool) -> int:
+    """Bytes of a core's process-local lists; `frames`: it speaks our TCP."""
     lists = int(lib.core_list_bytes(connections))
-    return lists + (int(lib.tcp_list_bytes(half_open)) if half_open else 0)
+    return lists + (int(lib.tcp_list_bytes()) if frames else 0)
 
 
 def arena_format(memory: Any, header: Any) -> None:

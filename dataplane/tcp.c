@@ -72,16 +72,11 @@ static const struct transport tcp_transport = {
     .drain = drain,
 };
 
-static uint32_t half_open_places(uint32_t limit) {
-    return 2 * limit + 16;
-}
-
-uint64_t tcp_list_bytes(uint32_t half_open_limit) {
-    return half_open_places(half_open_limit) * sizeof(struct half_open) + PATHS * sizeof(struct path);
+uint64_t tcp_list_bytes(void) {
+    return PATHS * sizeof(struct path);
 }
 
 static void release(struct tcp *tcp) {
-    free(tcp->half_open);
     free(tcp->paths);
     free(tcp);
 }
@@ -96,16 +91,12 @@ int tcp_attach(struct core *core, struct nic *nic) {
         free(tcp);
         return -EMSGSIZE;
     }
-    uint32_t limit = core->config.half_open_limit ? core->config.half_open_limit : core->capacity / 8;
-    tcp->half_open_size = half_open_places(limit);
-    tcp->half_open = malloc(tcp->half_open_size * sizeof *tcp->half_open);
     tcp->paths = malloc(PATHS * sizeof *tcp->paths);
-    if (!tcp->half_open || !tcp->paths) {
+    if (!tcp->paths) {
         release(tcp);
         return -ENOMEM;
     }
-    memset(tcp->half_open, 0xff, tcp->half_open_size * sizeof *tcp->half_open); /* pages exist once written */
-    memset(tcp->paths, 0, PATHS * sizeof *tcp->paths);
+    memset(tcp->paths, 0, PATHS * sizeof *tcp->paths); /* pages exist once written */
     core->nic = nic;
     core->transport = &tcp_transport;
     core->transport_private = tcp;

@@ -15,4 +15,4 @@ void tcp_detach(struct core *core);
  * The record's index, or 0: table, neighbours or ports are exhausted, or nobody knows a next hop. */
 uint32_t tcp_connect(struct core *core, uint32_t listener, uint32_t remote_address, uint16_t remote_port,
                      uint16_t local_port, const uint8_t *next_hop);
-uint64_t tcp_list_bytes(uint32_t half_open_limit); /* process-local: half-open connections, path MTUs */
+uint64_t tcp_list_bytes(void); /* process-local: path MTUs */

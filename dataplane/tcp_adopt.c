@@ -110,9 +110,9 @@ int tcp_adopt(struct core *core) {
         core->state->end_index = RECORD_NONE;
     }
     time_wait_recover(core);
+    half_open_recover(core); /* before anything below closes one */
     for (uint32_t index = 1; index < core->state->record_fresh; index++) {
         adopt_one(core, index);
     }
-    half_open_recover(core);
     return 0;
 }

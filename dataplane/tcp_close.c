@@ -14,7 +14,7 @@
 void close_finish(struct core *core, uint32_t index, int reason) {
     struct record *record = &core->records[index];
     if (record->state == STATE_SYN_RECEIVED) {
-        core->state->half_open--;
+        half_open_leave(core, index);
     }
     if (!record->close_reason) {
         record->close_reason = (uint8_t)(reason + 1);
@@ -42,7 +42,7 @@ static void give_back(struct core *core, uint32_t index) {
 void close_bury(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     if (record->state == STATE_SYN_RECEIVED) {
-        core->state->half_open--;
+        half_open_leave(core, index);
     }
     int reason = record->close_reason ? record->close_reason - 1 : CLOSE_ABORTED;
     record->state = STATE_CLOSED;

@@ -57,10 +57,6 @@ struct outgoing { /* a segment's header, in host byte order */
     struct island blocks[SACK_BLOCKS];
 };
 
-struct half_open {
-    uint32_t index, generation;
-};
-
 struct tcp { /* struct core.transport_private */
     struct nic_limits limits;
     struct frame gathered[NIC_BURST]; /* from tx_alloc: the first `filled` are ready to go */
@@ -68,10 +64,9 @@ struct tcp { /* struct core.transport_private */
     uint32_t challenge_second, challenges;
     uint32_t next_port;
     uint32_t drain_cursor;
-    struct half_open *half_open; /* ring, oldest first; some have gone on since */
-    uint32_t half_open_size, half_open_head, half_open_count;
-    struct path *paths;   /* PATHS of them */
-    uint32_t paths_until; /* tick at which the last one expires, 0 = there is none */
+    uint32_t half_open_oldest, half_open_newest; /* record indexes, 0 = there is none */
+    struct path *paths;                          /* PATHS of them */
+    uint32_t paths_until;                        /* tick at which the last one expires, 0 = there is none */
     struct neighbour_sweep sweep;
 };
 
@@ -132,6 +127,7 @@ void open_repeat(struct core *core, uint32_t index); /* SYN or SYN-ACK again */
 void open_timer(struct core *core, uint32_t index);
 /* half_open.c */
 void half_open_add(struct core *core, uint32_t index);
+void half_open_leave(struct core *core, uint32_t index); /* before its state moves on */
 int half_open_evict(struct core *core);
 void half_open_recover(struct core *core);
 /* tcp_in.c */

@@ -161,7 +161,7 @@ int open_established(struct core *core, uint32_t index, const struct segment *se
         segment_refuse(core, &record->flow, segment);
         return 0;
     }
-    core->state->half_open--;
+    half_open_leave(core, index);
     establish(core, index, segment);
     return !(record->flags & FLAG_ABORTING);
 }

@@ -41,7 +41,7 @@ class CorePlan:
     per_connection: float
     """Bytes that one more connection would take, idle; buffers are shared and counted by themselves."""
     lists: int
-    """Bytes of the worker's own lists, outside the arena (dataplane/core.c, half_open.c)."""
+    """Bytes of the worker's own lists, outside the arena (dataplane/core.c, tcp.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _core(layout: Layout, core: int, footprint: Footprint, page: int) -> CorePla
     sections = {name: size for name, (_, size) in planned.sections.items()}
     each = sum(sections[name] for name in ("records", "index", "timers", "side_state"))
     number, group, cpu = layout.cores[core]
-    lists = list_bytes(config.connections, half_open_limit(layout, group))
+    lists = list_bytes(config.connections, frames=half_open_limit(layout, group) > 0)
     per_connection = (each + lists) / config.connections
     return CorePlan(number, group, cpu, sections, planned.total, per_connection, lists)
 

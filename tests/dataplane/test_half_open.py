@@ -1,0 +1,147 @@
+"""Handshakes that are not through: their list against a model, its cost, and floods that nobody else notices."""
+
+import socket
+import struct
+from collections import OrderedDict
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from raw import ACK, CORE, RST, SYN, Raw, build
+from splitplane.dataplane.native import lib
+from splitplane.dataplane.peer import Peer
+
+LIMIT = 5
+SIZES = {"half_open_limit": LIMIT, "connections": 40, "buffers": 1 << 16}
+
+
+def adopt(raw: Raw) -> None:
+    """Another worker over the same arena and wire, as after a kill."""
+    memory = raw.peer.memory
+    raw.peer.close()
+    raw.peer = Peer(raw.wires[0], address=CORE, number=1, memory=memory, adopt=True, **SIZES)
+    raw.core = raw.peer.core.pointer
+    raw.peer.listen(80)
+    raw.peer.clock(raw.now)
+    raw.peer.start()
+    raw.receive()
+
+
+def listed(raw: Raw) -> list[int]:
+    """Record indexes oldest first, as the links in the records say; both ways agree."""
+    half = {
+        index: struct.unpack("II", bytes(raw.core.records[index].application)[:8])
+        for index in range(1, raw.core.state.record_fresh)
+        if raw.core.records[index].state == lib.STATE_SYN_RECEIVED
+    }
+    order: list[int] = []
+    at = next((index for index, (older, _) in half.items() if not older), 0)
+    while at:
+        assert half[at][0] == (order[-1] if order else 0)
+        order.append(at)
+        at = half[at][1]
+    assert len(order) == len(half) == raw.core.state.half_open
+    return order
+
+
+def ports(raw: Raw) -> list[int]:
+    return [socket.ntohs(raw.core.records[index].flow.remote_port) for index in listed(raw)]
+
+
+class HalfOpen(RuleBasedStateMachine):
+    """Clients that begin, finish, reset or forget handshakes, with room for five; a dict knows who should be left."""
+
+    @initialize()
+    def start(self) -> None:
+        self.raw = Raw(**SIZES)
+        self.half: OrderedDict[int, int] = OrderedDict()  # port -> the core's sequence number
+        self.open: set[int] = set()
+        self.evicted = 0
+
+    def teardown(self) -> None:
+        self.raw.close()
+
+    @rule(port=st.integers(1, 30))
+    def begin(self, port: int) -> None:
+        answers = self.raw.send(SYN, source_port=port, seq=1000)
+        if port in self.open or port in self.half:
+            return  # challenged, or answered again
+        if len(self.half) == LIMIT:
+            self.half.popitem(last=False)
+            self.evicted += 1
+        self.half[port] = answers[0].seq
+
+    @rule(which=st.integers(0, LIMIT - 1))
+    def finish(self, which: int) -> None:
+        if which < len(self.half):
+            port = list(self.half)[which]
+            self.raw.send(ACK, source_port=port, seq=1001, ack=self.half.pop(port) + 1)
+            self.open.add(port)
+
+    @rule(which=st.integers(0, LIMIT - 1))
+    def reset(self, which: int) -> None:
+        if which < len(self.half):
+            port = list(self.half)[which]
+            del self.half[port]
+            self.raw.send(RST, source_port=port, seq=1001)
+
+    @rule()
+    def time_out(self) -> None:
+        self.raw.wait(200)
+        self.half.clear()
+
+    @rule()
+    def adopt(self) -> None:
+        """A new worker takes over: the same connections, the order of their records."""
+        index = {port: at for at, port in zip(listed(self.raw), ports(self.raw), strict=True)}
+        adopt(self.raw)
+        self.half = OrderedDict(sorted(self.half.items(), key=lambda item: index[item[0]]))
+
+    @invariant()
+    def those_left_are_the_models(self) -> None:
+        assert ports(self.raw) == list(self.half)
+        assert self.raw.counter("half_open_evicted") == self.evicted
+        established = {
+            socket.ntohs(record.flow.remote_port)
+            for record in self.raw.core.records[1 : self.raw.core.state.record_fresh]
+            if record.state == lib.STATE_ESTABLISHED
+        }
+        assert established == self.open
+
+
+HalfOpen.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestHalfOpen = HalfOpen.TestCase
+
+
+def syn_from(number: int) -> bytes:
+    """A client of its own for each number: 16 million addresses."""
+    address = socket.inet_ntoa(struct.pack("!I", 0x0B000000 + number))
+    return build(source=address, source_port=1024 + number % 60000, seq=number, flags=SYN)
+
+
+def burst(raw: Raw, frames: list[bytes]) -> None:
+    """Frames that come at once; what is answered is thrown away."""
+    for frame in frames:
+        assert raw.wires[1].send(frame)
+    while raw.peer.poll():
+        raw.wires[1].receive()
+
+
+def test_who_went_on_is_met_no_more() -> None:
+    """With ten thousand handshakes through, gone or timed out the list holds none of them: what a SYN that finds
+    the limit reached has to look at is one entry, never those that have left."""
+    with Raw(half_open_limit=10_000, connections=12_000, buffers=1 << 20, slots=1024) as raw:
+        for first in range(0, 10_000, 32):
+            burst(raw, [syn_from(number) for number in range(first, first + 32)])
+        order = listed(raw)
+        assert len(order) == 10_000
+        for index in order[1:]:  # all but the oldest are reset
+            record = raw.core.records[index]
+            frame = build(
+                source=socket.inet_ntoa(struct.pack("I", record.flow.remote_address)),
+                source_port=socket.ntohs(record.flow.remote_port),
+                seq=record.rcv_nxt,
+                flags=RST,
+            )
+            burst(raw, [frame])
+        assert listed(raw) == order[:1]
