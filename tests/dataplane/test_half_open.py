@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections import OrderedDict
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -145,3 +146,66 @@ def test_who_went_on_is_met_no_more() -> None:
             )
             burst(raw, [frame])
         assert listed(raw) == order[:1]
+
+
+class Live:
+    """Connections that are asked and answer, whatever else arrives."""
+
+    def __init__(self, raw: Raw, count: int) -> None:
+        self.raw = raw
+        self.ends: list[tuple[int, int, int, Any]] = []
+        for port in range(5000, 5000 + count):
+            raw.source_port, raw.seq = port, raw.iss
+            connection = raw.establish()
+            self.ends.append((port, raw.seq, raw.ack, connection))
+        self.asked = 0
+
+    def ask(self, number: int) -> None:
+        """One question to one of them, and its answer."""
+        place = number % len(self.ends)
+        raw = self.raw
+        raw.source_port, raw.seq, raw.ack, connection = self.ends[place]
+        raw.send(ACK, b"asked")
+        assert connection.received == b"asked"
+        connection.clear()
+        connection.send(b"answered")
+        (answer,) = [segment for segment in raw.receive() if segment.port == raw.source_port]
+        assert answer.data == b"answered"
+        assert raw.send(ACK) == []
+        self.ends[place] = (raw.source_port, raw.seq, raw.ack, connection)
+
+
+def test_a_flood_of_syns_is_noticed_by_nobody_else() -> None:
+    """Twenty times as many SYNs as may be half open, each from an address of its own: live connections answer at once
+    all the while, exactly those beyond the limit are counted as evicted, and a client among them gets through."""
+    limit, flood = 256, 5120
+    with Raw(half_open_limit=limit, connections=1024, slots=1024) as raw:
+        live = Live(raw, 20)
+        for first in range(0, flood, 32):
+            burst(raw, [syn_from(number) for number in range(first, first + 32)])
+            live.ask(first // 32)
+        assert raw.core.state.half_open == limit
+        assert raw.counter("half_open_evicted") == flood - limit
+        assert raw.dropped() == {}
+        raw.source_port, raw.seq = 4000, 1
+        raw.establish()
+        assert raw.counter("half_open_evicted") == flood - limit + 1
+        assert raw.core.state.live == 20 + 1 + limit - 1
+
+
+def test_a_full_table_is_noticed_by_nobody_else() -> None:
+    """No record is free: each new SYN is dropped and counted, all live connections answer, and whoever comes once there
+    is room again gets through."""
+    with Raw(half_open_limit=1000, connections=64, slots=1024) as raw:
+        live = Live(raw, 20)
+        burst(raw, [syn_from(number) for number in range(44)])
+        assert raw.core.state.live == 64
+        for number in range(100):
+            burst(raw, [syn_from(1000 + number)])
+            live.ask(number)
+        assert raw.dropped() == {"drop_table_full": 100}
+        assert raw.counter("half_open_evicted") == 0
+        raw.wait(200)
+        raw.source_port, raw.seq = 4000, 1
+        raw.establish()
+        assert raw.core.state.live == 21
