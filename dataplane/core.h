@@ -66,6 +66,7 @@ struct core_config {
     uint32_t half_open_limit;
     uint32_t local_address; /* network byte order */
     uint32_t mtu;           /* bytes of IP packet */
+    uint32_t keepalive;     /* seconds of silence before a connection's peer is asked, 0 = never */
 };
 
 struct configuration;

@@ -30,6 +30,7 @@ class Core:
         spin: bool = False,
         drain_milliseconds: int = 10_000,
         half_open_limit: int = 0,
+        keepalive_seconds: int = 0,
         local_address: str = "0.0.0.0",
         mtu: int = 1500,
         adopt: bool = False,
@@ -42,6 +43,7 @@ class Core:
         config.spin = spin
         config.drain_milliseconds = drain_milliseconds
         config.half_open_limit = half_open_limit
+        config.keepalive = keepalive_seconds
         packed = ipaddress.IPv4Address(local_address).packed
         ffi.memmove(ffi.addressof(config, "local_address"), packed, 4)
         config.mtu = mtu

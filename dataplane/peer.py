@@ -155,14 +155,14 @@ class Peer:
         memory: Any = None,
         adopt: bool = False,
         half_open_limit: int = 0,
+        keepalive_seconds: int = 0,
         time_wait: int = 1024,
     ) -> None:
         header = _header(connections, buffers, time_wait, number)
         self.memory = memory if memory is not None else mmap.mmap(-1, header.bytes)
         if not adopt:
             arena_format(self.memory, header)
-        self.wire = wire
-        self.address = address
+        self.wire, self.address = wire, address
         self.core = Core(
             self.memory,
             number=number,
@@ -170,11 +170,11 @@ class Peer:
             mtu=mtu,
             adopt=adopt,
             half_open_limit=half_open_limit,
+            keepalive_seconds=keepalive_seconds,
         )
         self.core.attach_tcp(wire)
         self.connections: list[PeerConnection] = []
-        self._room = room
-        self._most = connections
+        self._room, self._most = room, connections
         self._answer_end = answer_end
         self._listeners: dict[int, Any] = {}
         self._started = not adopt

@@ -73,6 +73,7 @@ static const char *const names[COUNTER_COUNT] = {
     NAME(DUPLICATE_ACKS, "duplicate_acks"),
     NAME(RETRANSMITTED, "retransmitted"),
     NAME(ZERO_WINDOW_PROBES, "zero_window_probes"),
+    NAME(KEEPALIVE_PROBES, "keepalive_probes"),
     NAME(CHALLENGE_ACKS, "challenge_acks"),
     NAME(ACCEPT_REFUSED, "accept_refused"),
     NAME(HANDLER_CALLS, "handler_calls"),

@@ -74,6 +74,7 @@ enum counter {
     COUNTER_TIMEOUTS,         /* retransmission timers that ran out */
     COUNTER_DUPLICATE_ACKS,   /* received */
     COUNTER_ZERO_WINDOW_PROBES,
+    COUNTER_KEEPALIVE_PROBES,
     COUNTER_CHALLENGE_ACKS,
     COUNTER_ACCEPT_REFUSED, /* kernel transport: no record free, or no descriptor */
     /* Actors. */

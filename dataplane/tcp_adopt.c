@@ -93,6 +93,10 @@ static void adopt_one(struct core *core, uint32_t index) {
     if (record->flags & FLAG_ACK_DELAYED || last_turn - record->last_activity < LATELY) {
         record->flags |= FLAG_ACK_NOW;
     }
+    /* Nobody asked its peer meanwhile. */
+    if (core->config.keepalive && core->tick - record->last_activity > core->config.keepalive * 1000) {
+        record->last_activity = core->tick - core->config.keepalive * 1000 + 1;
+    }
     if ((record->flags & (FLAG_FIN_RECEIVED | FLAG_END_TOLD)) == FLAG_FIN_RECEIVED) {
         actor_end(core, index);
     }

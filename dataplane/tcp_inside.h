@@ -19,7 +19,9 @@ enum {                   /* milliseconds unless said otherwise */
        FIN_WAIT_2_MOST = 60000,
        SYN_RETRIES = 7, /* 3 minutes (RFC 9293 section 3.8.3) */
        SYN_ACK_RETRIES = 5,
-       RETRIES = 12, /* more than R2 of 100 s at the least RTO */
+       RETRIES = 12,           /* more than R2 of 100 s at the least RTO */
+       KEEPALIVE_EACH = 75000, /* between unanswered probes, as Linux */
+       KEEPALIVE_PROBES = 9,
        DOUBTFUL = 2, /* so many in a row: perhaps the next hop has gone */
        MSS_DEFAULT = 536,
        MSS_LEAST = 64,

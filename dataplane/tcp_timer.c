@@ -54,6 +54,33 @@ static uint32_t busy_deadline(struct core *core, uint32_t index, struct busy *bu
     return deadline;
 }
 
+/* Milliseconds since the peer was heard of; -1: no keepalives, or other timers watch over it. RFC 9293 section 3.8.4.
+ */
+static int64_t silence(struct core *core, uint32_t index) {
+    const struct record *record = &core->records[index];
+    int idle = record->state == STATE_ESTABLISHED || record->state == STATE_CLOSE_WAIT;
+    if (!core->config.keepalive || !idle || record->snd_una != record->snd_nxt || stream_queued(core, index)) {
+        return -1;
+    }
+    return core->tick - record->last_activity;
+}
+
+/* How many probes are due after so long a silence: no byte counts them. */
+static uint32_t keepalives(const struct core *core, int64_t silent) {
+    int64_t beyond = silent - core->config.keepalive * 1000ll;
+    return beyond < 0 ? 0 : 1 + (uint32_t)(beyond / KEEPALIVE_EACH);
+}
+
+/* When the next one is due, 0: never. */
+static uint32_t keepalive_deadline(struct core *core, uint32_t index) {
+    int64_t silent = silence(core, index);
+    if (silent < 0) {
+        return 0;
+    }
+    uint32_t after = core->config.keepalive * 1000 + keepalives(core, silent) * KEEPALIVE_EACH;
+    return later(core, after - (uint32_t)silent);
+}
+
 void tcp_schedule(struct core *core, uint32_t index, int blocked) {
     struct record *record = &core->records[index];
     if (record->state == STATE_FIN_WAIT_2) {
@@ -68,6 +95,9 @@ void tcp_schedule(struct core *core, uint32_t index, int blocked) {
     }
     if (blocked) {
         deadline = later(core, 1);
+    }
+    if (!deadline) {
+        deadline = keepalive_deadline(core, index);
     }
     if (deadline) {
         timer_set(core, index, TIMER_TRANSPORT, deadline);
@@ -110,6 +140,19 @@ static void probe_due(struct core *core, uint32_t index, struct busy *busy) {
     tcp_probe(core, index);
 }
 
+/* The sequence number before the next lies outside the window: any TCP answers it (RFC 1122 section 4.2.3.6). */
+static void keepalive_due(struct core *core, uint32_t index) {
+    const struct record *record = &core->records[index];
+    int64_t silent = silence(core, index);
+    uint32_t due = silent < 0 ? 0 : keepalives(core, silent);
+    if (due > KEEPALIVE_PROBES) {
+        give_up(core, index);
+    } else if (due) {
+        core->counters[COUNTER_KEEPALIVE_PROBES]++;
+        segment_of_record(core, index, record->snd_nxt - 1, TCP_ACK, 0, 0);
+    }
+}
+
 void tcp_timer(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     struct busy *busy = busy_of(core, index);
@@ -129,6 +172,8 @@ void tcp_timer(struct core *core, uint32_t index) {
         retransmission_due(core, index, busy);
     } else if (busy && passed(core, busy->persist_deadline)) {
         probe_due(core, index, busy);
+    } else {
+        keepalive_due(core, index);
     }
     actor_pend(core, index);
 }

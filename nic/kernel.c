@@ -174,7 +174,8 @@ static const struct transport kernel_transport = {
 };
 
 /* Accepted sockets inherit these, which saves a call each. */
-static int listener_prepare(struct kernel *kernel, const struct listener *listener, uint32_t number) {
+static int listener_prepare(const struct core *core, const struct listener *listener, uint32_t number) {
+    struct kernel *kernel = kernel_of(core);
     int on = 1;
     struct sockaddr_in local = {0};
     socklen_t length = sizeof local;
@@ -182,7 +183,7 @@ static int listener_prepare(struct kernel *kernel, const struct listener *listen
     kernel->local[number] = local.sin_addr.s_addr;
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (1ull << 32) | number};
     if (setsockopt(listener->descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) ||
-        setsockopt(listener->descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) ||
+        socket_keepalive(core, listener->descriptor) ||
         epoll_ctl(kernel->epoll, EPOLL_CTL_ADD, listener->descriptor, &event))
         return -errno;
     return 0;
@@ -216,7 +217,7 @@ int kernel_attach(struct core *core) {
     if (!error && core->bell >= 0 && epoll_ctl(kernel->epoll, EPOLL_CTL_ADD, core->bell, &rung))
         error = -errno;
     for (uint32_t i = 0; i < core->listener_count && !error; i++)
-        error = core->listeners[i].descriptor >= 0 ? listener_prepare(kernel, &core->listeners[i], i) : 0;
+        error = core->listeners[i].descriptor >= 0 ? listener_prepare(core, &core->listeners[i], i) : 0;
     if (error)
         kernel_detach(core);
     return error;

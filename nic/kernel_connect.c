@@ -14,12 +14,13 @@
 #include "kernel_socket.h"
 
 /* A descriptor that connects, or -errno. */
-static int begin(uint32_t local_address, uint32_t address, uint16_t port) {
+static int begin(const struct core *core, uint32_t address, uint16_t port) {
+    uint32_t local_address = core->config.local_address;
     int on = 1, descriptor = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (descriptor < 0)
         return -errno;
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    socket_keepalive(core, descriptor);
     struct sockaddr_in ours = {.sin_family = AF_INET, .sin_addr.s_addr = local_address};
     struct sockaddr_in theirs = {.sin_family = AF_INET, .sin_addr.s_addr = address, .sin_port = port};
     int failed = local_address && bind(descriptor, (struct sockaddr *)&ours, sizeof ours);
@@ -36,7 +37,7 @@ static int begin(uint32_t local_address, uint32_t address, uint16_t port) {
 int64_t kernel_connect(struct core *core, uint32_t listener, uint32_t address, uint16_t port, const uint8_t *next_hop) {
     (void)next_hop;
     struct kernel *kernel = core->transport_private;
-    int descriptor = begin(core->config.local_address, address, port);
+    int descriptor = begin(core, address, port);
     if (descriptor < 0)
         return descriptor;
     uint32_t index = record_take(core);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -23,6 +24,13 @@
 
 static struct kernel *kernel_of(const struct core *core) {
     return core->transport_private;
+}
+
+int socket_keepalive(const struct core *core, int descriptor) {
+    int seconds = (int)core->config.keepalive, on = seconds > 0;
+    if (setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on))
+        return -1;
+    return on ? setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds) : 0;
 }
 
 static void ready_add(struct core *core, uint32_t index) {

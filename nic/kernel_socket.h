@@ -40,6 +40,7 @@ struct kernel {
 };
 
 struct core;
+int socket_keepalive(const struct core *core, int descriptor); /* by core.config; accepted sockets inherit it */
 uint32_t socket_accept(struct core *core, uint32_t listener);
 /* 1 if it took anything from the socket. */
 uint32_t socket_read(struct core *core, uint32_t index);

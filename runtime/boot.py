@@ -48,6 +48,7 @@ class BootCore:
     spin: bool = False
     drain_milliseconds: int = 10_000
     half_open_limit: int = 0
+    keepalive_seconds: int = 0
     local_address: str = "0.0.0.0"
     mtu: int = 1500
     listeners: tuple[BootListener, ...] = ()

@@ -225,6 +225,7 @@ class Holdings:
             spin=group.idle == "spin",
             drain_milliseconds=round(self.layout.supervision.drain_seconds * 1000),
             half_open_limit=half_open_limit(self.layout, name),
+            keepalive_seconds=group.keepalive_seconds,
             local_address=str(own.ip) if own else nic.bind,
             mtu=nic.mtu,
             listeners=tuple(

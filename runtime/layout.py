@@ -241,6 +241,8 @@ class Group(Part):
     """Bytes of frame memory, per core, shared by its queues. Driver afxdp."""
     subscriptions: Annotated[int, Field(ge=0, le=CONNECTIONS_MAX)] | None = None
     """Most subscriptions to topics at a time, per core; none given: as many as connections if an actor subscribes."""
+    keepalive_seconds: Annotated[int, Field(ge=0, le=32_767)] = 7200
+    """Silence after which a connection's peer is asked whether it is still there; 0 = never."""
     idle: Literal["adaptive", "spin"] = "adaptive"
     """`adaptive` sleeps when there is nothing to do; `spin` never does and burns the CPU."""
     listen: Annotated[tuple[Listen, ...], Field(max_length=LISTENERS_MAX, strict=False)]

@@ -126,6 +126,7 @@ def open_core(kit: Kit, order: BootCore, arena: Arena, mesh: Mesh, *, adopt: boo
         spin=order.spin,
         drain_milliseconds=order.drain_milliseconds,
         half_open_limit=order.half_open_limit,
+        keepalive_seconds=order.keepalive_seconds,
         local_address=order.local_address,
         mtu=order.mtu,
         adopt=adopt,
