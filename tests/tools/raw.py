@@ -144,6 +144,16 @@ class Raw:
 
     def send(self, flags: int = ACK, data: bytes = b"", **fields: Any) -> list[Segment]:
         """One segment at `seq`/`ack` unless told otherwise; what comes back in the same turns."""
+        return self.burst([self.frame(flags, data, **fields)])
+
+    def burst(self, frames: list[bytes]) -> list[Segment]:
+        """Frames that the core takes in one turn, 32 at most; what comes back."""
+        for frame in frames:
+            assert self.wires[1].send(frame)
+        return self.receive()
+
+    def frame(self, flags: int = ACK, data: bytes = b"", **fields: Any) -> bytes:
+        """The segment that `send` sends; `seq` moves on as if it had gone."""
         fields = {
             "seq": self.seq,
             "ack": self.ack if flags & ACK else 0,
@@ -155,8 +165,7 @@ class Raw:
         frame = build(flags=flags, data=data, **fields)
         if fields["seq"] == self.seq and not flags & RST:
             self.seq = (self.seq + len(data) + bool(flags & SYN) + bool(flags & FIN)) % 2**32
-        assert self.wires[1].send(frame)
-        return self.receive()
+        return frame
 
     def receive(self) -> list[Segment]:
         """Turns of the core until it is quiet; its segments."""
