@@ -1,6 +1,6 @@
 """TIME-WAIT's table and the next hops' against simple models."""
 
-from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import given, settings
@@ -22,43 +22,58 @@ def flow(number: int) -> Any:
     )
 
 
+@dataclass
+class Entry:
+    number: int
+    expires: int
+    alive: bool = True
+
+
+STARTS = [1000 * 1000, 2**32 - 1, 2**32 - 30_000, 2**31 - 30_000]
+
+
 @settings(max_examples=100)
-@given(STEPS)
-def test_time_wait_matches_an_ordered_dict(steps: list[tuple[str, int]]) -> None:
-    """Found is what was put in, not taken out, not older than a minute, and among the newest eight."""
-    with Raw(time_wait=8, connections=4, buffers=1 << 16) as raw:
+@given(STEPS, st.sampled_from(STARTS))
+def test_time_wait_matches_a_list(steps: list[tuple[str, int]], start: int) -> None:
+    """Found is what was put in last, not taken out, not older than a minute, and among the newest eight; also where the
+    tick wraps, and where a flow comes again that is still there."""
+    with Raw(time_wait=8, connections=4, buffers=1 << 16, now=start * 1_000_000) as raw:
         core = raw.core
-        model: OrderedDict[int, int] = OrderedDict()  # flow number -> tick it expires at
-        slots: list[int] = []  # what lies in the FIFO, taken out or not
+        model: list[Entry] = []  # what lies in the FIFO, taken out or not
         for step, number in steps:
             key = flow(number)
             hash_ = lib.table_hash(core, key)
-            if step == "insert" and number not in model:
-                expires = core.tick + lib.TIME_WAIT_MILLISECONDS
+            newest = next((one for one in model[::-1] if one.alive and one.number == number), None)
+            if step == "insert":
+                expires = (core.tick + lib.TIME_WAIT_MILLISECONDS) % 2**32
                 entry = ffi.new("struct time_wait *", {"flow": key[0], "expires": expires})
                 lib.time_wait_insert(core, entry, hash_)
-                if len(slots) == 8:
-                    model.pop(slots.pop(0), None)
-                model[number] = expires
-                slots.append(number)
-            elif step == "remove" and number in model:
+                model = [*model[-7:], Entry(number, expires)]
+            elif step == "remove" and newest:
                 lib.time_wait_remove(core, lib.time_wait_find(core, key, hash_), hash_)
-                del model[number]
-                slots[slots.index(number)] = 0
+                newest.alive = False
             elif step == "expire":
                 raw.now += number * 1_000_000_000
                 raw.peer.clock(raw.now)
                 lib.time_wait_expire(core, 100)
-                while slots and (slots[0] not in model or model[slots[0]] <= core.tick):
-                    model.pop(slots.pop(0), None)
+                while model and (
+                    not model[0].alive or (core.tick - model[0].expires) % 2**32 < 2**31
+                ):
+                    del model[0]
             elif step == "recover":
                 lib.time_wait_recover(core)
-            assert lib.time_wait_count(core) == len(slots)
-            for candidate in range(1, 41):
-                sought = flow(candidate)
-                found = lib.time_wait_find(core, sought, lib.table_hash(core, sought))
-                assert (found != ffi.NULL) == (candidate in model)
-                assert found == ffi.NULL or found.flow.remote_port == candidate
+            assert lib.time_wait_count(core) == len(model)
+            check_found(core, model)
+
+
+def check_found(core: Any, model: list[Entry]) -> None:
+    alive = {one.number: one.expires for one in model if one.alive}  # the newest of each
+    for candidate in range(1, 41):
+        sought = flow(candidate)
+        found = lib.time_wait_find(core, sought, lib.table_hash(core, sought))
+        assert (found != ffi.NULL) == (candidate in alive)
+        if found != ffi.NULL:
+            assert (found.flow.remote_port, found.expires) == (candidate, alive[candidate])
 
 
 @settings(max_examples=50)
