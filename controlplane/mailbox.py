@@ -1,7 +1,7 @@
 """A control actor's bounded mailbox, and the task that hands its messages to the actor's `@on` methods in order.
 
 An actor that raises is logged and counted, and goes on, or is replaced by a new instance (restarts.py). Knows no ring:
-the service offers runs of messages, and stops reading a ring whose next messages do not fit.
+the service offers runs of messages, and inbox.py sees to it that a full mailbox is sent no more.
 """
 
 import asyncio

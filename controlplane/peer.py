@@ -66,10 +66,9 @@ class CorePeer:
     ) -> None:
         """`want(core_id, ring, cells)` has `flush` called when the ring has room for so many; 0 cells = no more.
 
-        `asking()` tells that somebody waits for a reply: the core's ring is read even if a mailbox is full (`held`).
+        `asking()` tells that somebody waits for a reply from now on.
         """
         self.core_id = core_id
-        self.held = False
         self.told = self.asked = self.waited = self.late = 0
         self._ring, self._schema, self._want, self._asking = ring, schema, want, asking
         self._letters: deque[_Letter] = deque()

@@ -13,6 +13,7 @@ from ..runtime.actor import ControlActor, Sender
 from ..runtime.fixed import Fixed
 from ..runtime.message import Message, Request
 from ..runtime.schema import Schema
+from .inbox import Inbox
 from .mailbox import Mailbox
 from .restarts import Restarts
 from .subscription import Messages
@@ -108,11 +109,11 @@ class Spawned:
 
 
 class Post:
-    """All takers. `mailboxes` are the layout's by number; `unknown` messages found nobody."""
+    """All takers. `mailboxes` are the layout's by number; `unknown` messages found nobody, `events_lost` no room."""
 
     def __init__(self, schema: Schema, log: Any) -> None:
         self.mailboxes: list[Mailbox] = []
-        self.unknown = 0
+        self.unknown = self.events_lost = 0
         self._schema, self._log = schema, log
         self._local: dict[type[Fixed], int] = {}
         self._spawned: dict[Mailbox, asyncio.Task[None]] = {}
@@ -126,44 +127,32 @@ class Post:
             known = self._local.setdefault(cls, LOCAL + len(self._local))
         return known
 
-    def deliver(
-        self, run: Run, sender: Sender, soon: Callable[[], None], beyond: int = 0
-    ) -> Run | None:
-        """Gives the run to all who take it; the rest that they have no room for. `soon()` when there is room."""
+    def deliver(self, run: Run, sender: Sender, inbox: Inbox) -> Run | None:
+        """Gives the run, which came in `inbox`, to all who take it; the rest that they have no room for."""
         others = self._others.get(run.type)
         mailbox = self.mailboxes[run.target] if run.target < len(self.mailboxes) else None
         if not others:
             if mailbox is None:
                 self.unknown += run.many
                 return None
-            rest = mailbox.offer(run, sender, beyond)
+            rest = mailbox.offer(run, sender, inbox.beyond)
+            inbox.look(mailbox, run)
             if rest is not None:
-                mailbox.when_room(soon)
+                mailbox.when_room(inbox.soon)
             return rest
         takers: list[Taker] = list(others)
         if mailbox is not None and mailbox.takes(run):
             takers.append(mailbox)
-        return self._to_all(takers, run, sender, soon, beyond)
+        return _to_all(takers, run, sender, inbox)
 
-    def _to_all(
-        self, takers: list[Taker], run: Run, sender: Sender, soon: Callable[[], None], beyond: int
-    ) -> Run | None:
-        fullest = min(takers, key=lambda taker: taker.room(run))
-        head, rest = run.split(fullest.room(run) + beyond)
-        if head is not None:
-            for taker in takers:
-                taker.offer(head, sender, beyond)
-        if rest is not None:
-            fullest.when_room(soon)
-        return rest
-
-    def publish(self, message: Message, sender: Sender) -> None:
-        """An event: to every mailbox and iteration that takes its type."""
+    def publish(self, message: Message, sender: Sender, beyond: int) -> None:
+        """An event: to every mailbox and iteration that takes its type, of which messages took `beyond` at most."""
         number, data = self.number(type(message)), message.to_bytes()
         run = Run(number, TELL, 0, 0, len(data), 1, data)
         takers = [mailbox for mailbox in self.mailboxes if mailbox.takes(run)]
         for taker in (*takers, *self._others.get(number, ())):
-            taker.offer(run, sender, EVENTS_BEYOND)
+            if taker.offer(run, sender, beyond + EVENTS_BEYOND) is not None:
+                self.events_lost += 1
 
     def messages(self, cls: type[M], limit: int) -> Messages[M]:
         """Messages of that type from now on."""
@@ -241,6 +230,18 @@ class Post:
             takers.remove(taker)
         if not takers:
             self._others.pop(number, None)
+
+
+def _to_all(takers: list[Taker], run: Run, sender: Sender, inbox: Inbox) -> Run | None:
+    fullest = min(takers, key=lambda taker: taker.room(run))
+    head, rest = run.split(fullest.room(run) + inbox.beyond)
+    if head is not None:
+        for taker in takers:
+            taker.offer(head, sender, inbox.beyond)
+            inbox.look(taker, run)
+    if rest is not None:
+        fullest.when_room(inbox.soon)
+    return rest
 
 
 class _Weak:

@@ -19,6 +19,7 @@ from ..runtime.mesh import CONTROL, Mesh
 from ..runtime.message import Message
 from ..runtime.schema import Schema
 from .faults import FaultLog, Locate
+from .inbox import Inbox
 from .mailbox import Mailbox
 from .peer import CorePeer, CoreSender, GroupPeer
 from .post import Post
@@ -26,23 +27,13 @@ from .push import Pushes
 from .restarts import Restarts
 from .server import stream_factory
 from .spin import SPIN, Spin
-from .streams import CoreStreams, Streams
+from .streams import Streams
 
 STOPPED = "the runtime has stopped"
 AFTER_AN_ERROR = 0.1
 """Seconds."""
 RUNS_A_TURN = 16
 """Runs (of up to 256 messages) taken from one ring before the next ring, and the rest of asyncio, get their turn."""
-
-
-class Inbox:
-    """One core's ring to the control plane, and what of it a full mailbox holds back."""
-
-    __slots__ = ("held", "number", "peer", "ring", "streams")
-
-    def __init__(self, number: int, ring: Ring, peer: CorePeer, streams: CoreStreams) -> None:
-        self.number, self.ring, self.peer, self.streams = number, ring, peer, streams
-        self.held: Run | None = None
 
 
 class Service:
@@ -142,7 +133,9 @@ class Service:
             self.cores.append(peer)
             ring = self._mesh.ring(number, CONTROL)
             self.streams.add_core(number, out, ring, self._want_for_streams)
-            self._inboxes.append(Inbox(number, ring, peer, self.streams.cores[number]))
+            streams = self.streams.cores[number]
+            inbox = Inbox(number, ring, peer, streams, self._mesh.cores, self._soon)
+            self._inboxes.append(inbox)
         for number, (name, (actor, limit)) in enumerate(self._actors.items()):
             restarts = self._restarts.get(name)
             actor.__pushes__ = self.pushes
@@ -224,6 +217,7 @@ class Service:
             "messages_failed": sum(mailbox.failed for mailbox in self.mailboxes),
             "messages_unknown": sum(mailbox.unknown for mailbox in self.mailboxes)
             + self.post.unknown,
+            "events_lost": self.post.events_lost,
             "told": sum(peer.told for peer in self.cores),
             "tells_waited": sum(peer.waited for peer in self.cores),
             "asked": sum(peer.asked for peer in self.cores),
@@ -325,7 +319,7 @@ class Service:
         return True
 
     def _deliver(self, inbox: Inbox, run: Run) -> bool:
-        """False if a mailbox is full: what is left of the run is held, and the ring left alone until there is room."""
+        """False if nobody has room, far beyond every limit: what is left of the run is held, and the ring left alone."""
         if run.kind == REPLY:
             self._replied = True
             inbox.peer.replied(run.tag, run.type, run.data)
@@ -350,17 +344,13 @@ class Service:
 
     def publish(self, message: Message, core: int) -> None:
         """An event of a core, to whoever takes its type."""
-        self.post.publish(message, CoreSender(self.cores[core], 0))
+        self.post.publish(message, CoreSender(self.cores[core], 0), self._inboxes[core].beyond)
 
     def _post(self, inbox: Inbox, run: Run) -> bool:
-        # Behind a full mailbox's messages may lie the reply that its actor waits for: while somebody asks this core,
-        # its ring is read on, and the mailbox may grow by what the ring can hold.
-        beyond = inbox.ring.cells if inbox.peer.asks else 0
-        rest = self.post.deliver(run, CoreSender(inbox.peer, run.tag), self._soon, beyond)
+        rest = self.post.deliver(run, CoreSender(inbox.peer, run.tag), inbox)
         held, inbox.held = inbox.held, rest
         if self._poller is not None and (rest is None) != (held is None):
             self._poller.mute(inbox.number, rest is not None)
-        inbox.peer.held = rest is not None
         return rest is None
 
 

@@ -27,8 +27,8 @@ def _end(leave: Callable[[], None], calls: list[Callable[[], None]]) -> None:
 
 
 class Messages(Generic[M]):
-    """The messages of type `type`, from the moment it is made. At most `limit` wait in it: while it is full, the rings of
-    the cores that send such messages fill, and then their `tell` says False.
+    """The messages of type `type`, from the moment it is made. At most `limit`, and what the rings hold, wait in it: while
+    it is full, `tell` of the cores that send such messages says False.
 
     Ends when the runtime stops. Dropped, or after `close`, it takes no more.
     """

@@ -139,6 +139,12 @@ static int is_closed(const struct ring *ring) {
     return ring && __atomic_load_n(&ring->closed, __ATOMIC_RELAXED);
 }
 
+/* Whoever saw room that the control plane made after it had set the bit sees the bit too: ring_free's acquire pairs
+ * with the release in ring_advance. So after that one tell at most goes in besides what the ring held. */
+static int is_full(const struct ring *ring, uint8_t target) {
+    return (int)(__atomic_load_n(&ring->full[target >> 6], __ATOMIC_RELAXED) >> (target & 63) & 1);
+}
+
 /* target, tag: as in struct ring_message. */
 static int64_t tell(struct core *core, uint32_t peer, struct ring_message message, const uint8_t *data,
                     int64_t length) {
@@ -149,7 +155,7 @@ static int64_t tell(struct core *core, uint32_t peer, struct ring_message messag
         return 0;
     }
     int told = length >= 0 && length <= RING_MESSAGE_MAX && peer < CORE_PEERS && core->to[peer] &&
-               ring_put(core->to[peer], &message, data) == 1;
+               !is_full(core->to[peer], message.target) && ring_put(core->to[peer], &message, data) == 1;
     count(core, told ? COUNTER_TOLD : COUNTER_MAILBOX_FULL, 1);
     return told;
 }

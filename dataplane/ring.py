@@ -27,7 +27,9 @@ REPLY: int = lib.MESSAGE_REPLY
 EVENT: int = lib.MESSAGE_EVENT
 
 TAG_BITS = 24
-RUN_BYTES = 256 * PAYLOAD
+RUN_MOST = 256
+"""Messages of a run, unless told otherwise."""
+RUN_BYTES = RUN_MOST * PAYLOAD
 
 HEADER = struct.Struct("=HHBBxxI")
 """struct ring_message: type, length, kind, target, tag. A field as an attribute of a C struct costs 60 ns."""
@@ -245,7 +247,7 @@ class Ring:
         )
         return batch.count
 
-    def get_run(self, most: int = 256) -> Run | None:
+    def get_run(self, most: int = RUN_MOST) -> Run | None:
         """The next message and up to `most` - 1 more that follow and are alike in all but their payloads, or None."""
         if self._run is None:
             self._run = ffi.new("uint8_t[]", RUN_BYTES)
@@ -263,6 +265,12 @@ class Ring:
     def close(self) -> None:
         """Nobody will ever read it again: a data actor's tell into it says False from now on. For any process."""
         self.pointer.closed = 1
+
+    def refuse(self, target: int, full: bool) -> None:
+        """Consumer: whether a data actor's tell to `target` says False from now on, though the ring has room."""
+        word, bit = divmod(target, 64)
+        words = self.pointer.full
+        words[word] = words[word] | 1 << bit if full else words[word] & ~(1 << bit)
 
     def ready(self) -> bool:
         """Consumer: whether `get` would find a message."""

@@ -36,7 +36,7 @@ class Embedding:
         """`async for visit in runtime.messages(Visit)`: every message of that type that a core sends from now on,
         besides whomever it is addressed to. Ends with the runtime.
 
-        At most `limit` wait unread; while it is full the cores' rings fill, and then their `tell` says False. The types
+        At most `limit` wait unread, and what the rings hold; while it is full the cores' `tell` says False. The types
         of `splitplane.events` come here too. A type that no actor takes is named in the layout's `messages`.
         """
         return self._running.post.messages(message, limit)

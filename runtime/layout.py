@@ -254,7 +254,7 @@ class Control(Part):
     actor: ActorName
     config: dict[str, Any] = {}
     mailbox: Annotated[int, Field(ge=1, le=2**20)] = 1024
-    """Most messages that wait for it; full, those of data actors wait in their ring, then `tell` says False."""
+    """Messages that may wait for it, besides what rings hold; beyond, data actors' `tell` says False."""
     on_error: Literal["resume", "restart"] = "resume"
     """When it raises: logged and counted, it goes on; or a new instance takes its place, within [supervision]'s limits."""
 

@@ -21,13 +21,15 @@ struct ring_message {
 };
 
 struct ring {
-    /* Lines 0 and 1: the producer's; the consumer never reads them (a pair, because CPUs prefetch lines in pairs). */
+    /* Lines 0 and 1: the producer's; the consumer never reads them (a pair, because CPUs prefetch lines in pairs), and
+     * writes there only what seldom changes: closed and full. */
     uint64_t tail;      /* cells produced */
     uint64_t head_seen; /* the consumer's head when last looked at */
     uint64_t refused;   /* puts that found the ring full */
     uint64_t cells;     /* capacity, a power of two; constant */
     uint64_t closed;    /* 1: the consumer will never come again; set by whoever ended it */
-    uint64_t producer_rest[11];
+    uint64_t full[4];   /* a bit for each target that takes no tells for now; the consumer's word to the producer */
+    uint64_t producer_rest[7];
     /* Lines 2 and 3: the consumer's; the producer reads head, once it has no room left. */
     uint64_t head; /* cells consumed, published by ring_advance */
     uint64_t next; /* cells consumed, not yet published */

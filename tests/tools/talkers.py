@@ -2,6 +2,8 @@
 writes down what comes.
 """
 
+import asyncio
+
 from splitplane import (
     Config,
     Connection,
@@ -196,3 +198,21 @@ class Clerk(ControlActor):
         v = message.value
         whole = Long(value=v, b=v, c=v, d=v, e=v, f=v, g=v, h=v, i=v, j=v, k=v, p=v, m=v, n=v, o=v)
         self.numbers.append(v if message == whole else -1)
+
+
+class Stuck(ControlActor):
+    """Takes nothing until its `gate` opens."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.gate = asyncio.Event()
+
+    @on(Number)
+    async def number(self, message: Number, sender: Sender) -> None:
+        await self.gate.wait()
+        self.numbers.append(message.value)
+
+    @on(Long)
+    async def long(self, message: Long, sender: Sender) -> None:
+        await self.gate.wait()
+        self.numbers.append(message.value)
