@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..dataplane.core_state import DRAINING, RUNNING, STOPPED
 from ..dataplane.peek import HISTOGRAMS, Histogram
+from ..runtime.facts import CONTROL_COUNTERS, CONTROL_LEVELS
 
 if TYPE_CHECKING:
     from ..runtime.attached import Attached
@@ -139,7 +140,10 @@ class Figures:
             "orphaned": self.orphaned,
             "control_plane": {
                 "silent_seconds": self.silent,
-                **{name: count for name, count in self.words.items() if name != "refreshed"},
+                "launcher": self.words["launcher"],
+                "launcher_deaths": self.words["launcher_deaths"],
+                "counters": {name: self.words[name] for name in CONTROL_COUNTERS},
+                "levels": {name: self.words[name] for name in CONTROL_LEVELS},
                 "mailboxes": self.mailboxes,
             },
             "groups": {

@@ -24,6 +24,9 @@ class Full(Protocol):
     def when_room(self, call: Callable[[], None]) -> None:
         """`call` runs once when there is room again."""
 
+    def refuse(self, by: int) -> None:
+        """So many more, or fewer, refuse what goes to it."""
+
 
 class Inbox:
     """Attributes: `held`, what nobody had room for (the ring is left alone meanwhile); `beyond`, how many messages over
@@ -69,11 +72,13 @@ class Inbox:
         if taker not in full:
             full.add(taker)
             self.ring.refuse(target, True)
+            taker.refuse(1)
             taker.when_room(lambda: self._freed(target, taker))
 
     def _freed(self, target: int, taker: Full) -> None:
         full = self._full[target]
         full.discard(taker)
+        taker.refuse(-1)
         if not full:
             del self._full[target]
             self.ring.refuse(target, False)

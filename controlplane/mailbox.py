@@ -32,7 +32,7 @@ class Mailbox:
 
     Attributes: `number` and `name` in the layout, `actor`, `limit` in messages, `waiting` now, and since the start
     `handled`, `failed` (the actor raised), `restarted` and `unknown` (no `@on` method for their type, or of another
-    length).
+    length); `refusing`: cores told to refuse what goes to it.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Mailbox:
         """`number_of` gives a message type's number in this runtime."""
         self.number, self.name, self.actor, self.limit = number, name, actor, limit
         self.waiting = self.handled = self.failed = self.unknown = self.restarted = 0
+        self.refusing = 0
         self._on_room: list[Callable[[], None]] = []
         self._log = log.bind(mailbox=name, actor=type(actor).__qualname__)
         self._handlers: dict[int, Handler] = {
@@ -99,6 +100,10 @@ class Mailbox:
     def when_room(self, call: Callable[[], None]) -> None:
         """`call` runs once when half of it is free again."""
         self._on_room.append(call)
+
+    def refuse(self, by: int) -> None:
+        """So many more cores refuse what goes to it."""
+        self.refusing += by
 
     async def start(self) -> None:
         """The actor's `on_start`; an error passes through."""

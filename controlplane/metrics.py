@@ -13,6 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from ..dataplane.peek import Histogram
 from ..runtime.errors import MachineError, Problem
+from ..runtime.facts import CONTROL_COUNTERS, CONTROL_LEVELS, MAILBOX_WORDS
 from ..runtime.private import keep_private
 from .figures import DROP, LOSSES, CoreFigures, Figures, drops
 
@@ -235,12 +236,14 @@ def _control(figures: Figures) -> "Iterator[Metric]":
     )
     silent.add_metric([], figures.silent)
     yield silent
-    for name, key in (("control_messages", "messages"), ("launcher_deaths", "launcher_deaths")):
-        family = CounterMetricFamily(PREFIX + name, f"How many: {name.replace('_', ' ')}.")
-        family.add_metric([], words[key])
+    for name in ("launcher_deaths", *CONTROL_COUNTERS, *CONTROL_LEVELS):
+        one: Any = GaugeMetricFamily if name in CONTROL_LEVELS else CounterMetricFamily
+        title = name if name == "launcher_deaths" else f"control_{name}"
+        family = one(PREFIX + title, f"{name} of docs/operating.md.")
+        family.add_metric([], words[name])
         yield family
-    kinds = {"waiting": GaugeMetricFamily, "limit": GaugeMetricFamily}
-    for key in ("waiting", "limit", "handled", "failed"):
+    kinds = dict.fromkeys(("waiting", "limit", "full"), GaugeMetricFamily)
+    for key in MAILBOX_WORDS:
         kind = kinds.get(key, CounterMetricFamily)
         box: Any = kind(f"{PREFIX}mailbox_{key}", f"Messages: {key}.", labels=["mailbox"])
         for name, found in figures.mailboxes.items():

@@ -40,6 +40,9 @@ class Taker(Protocol):
     def when_room(self, call: Callable[[], None]) -> None:
         """`call` runs once when there is room again."""
 
+    def refuse(self, by: int) -> None:
+        """So many more cores, or fewer, refuse what goes to it."""
+
 
 class Here(Sender):
     """The sender of what the control plane tells itself."""
@@ -63,6 +66,15 @@ class Here(Sender):
 
 
 HERE = Here()
+
+
+TOTALS = ("handled", "failed", "unknown", "restarted")
+"""What a mailbox counts."""
+
+
+def _add(totals: dict[str, int], mailbox: Mailbox) -> None:
+    for name in TOTALS:
+        totals[name] += getattr(mailbox, name)
 
 
 class Spawned:
@@ -118,7 +130,25 @@ class Post:
         self._local: dict[type[Fixed], int] = {}
         self._spawned: dict[Mailbox, asyncio.Task[None]] = {}
         self._others: dict[int, list[Taker]] = {}
+        self._iterations: dict[_Weak, None] = {}
+        self._retired = dict.fromkeys(TOTALS, 0)
         self._stopped = False
+
+    def totals(self) -> dict[str, int]:
+        """TOTALS of all mailboxes, of actors that have ended too."""
+        found = dict(self._retired)
+        for mailbox in (*self.mailboxes, *self._spawned):
+            _add(found, mailbox)
+        return found
+
+    def levels(self) -> dict[str, int]:
+        """How full spawned actors and iterations are."""
+        found: dict[str, int] = {}
+        for name, takers in (("spawned", self._spawned), ("iterations", self._iterations)):
+            found[name] = len(takers)
+            found[f"{name}_waiting"] = sum(taker.waiting for taker in takers)
+            found[f"{name}_full"] = sum(taker.refusing > 0 for taker in takers)
+        return found
 
     def number(self, cls: type[Fixed]) -> int:
         """The number of a message type in this runtime."""
@@ -160,10 +190,12 @@ class Post:
 
         def leave() -> None:
             self._leave(number, proxy)
+            self._iterations.pop(proxy, None)
 
         made: Messages[M] = Messages(cls, limit, leave)
         proxy = _Weak(made)
         self._others.setdefault(number, []).append(proxy)
+        self._iterations[proxy] = None
         if self._stopped:
             made.close()
         return made
@@ -212,6 +244,7 @@ class Post:
                 task.cancel()
             mailbox.free()
             await mailbox.stop()
+        _add(self._retired, mailbox)
         if mailbox.waiting:
             self._log.warning("messages_lost", mailbox=mailbox.name, count=mailbox.waiting)
 
@@ -262,6 +295,21 @@ class _Weak:
         found = self._messages()
         if found is not None:
             found.when_room(call)
+
+    def refuse(self, by: int) -> None:
+        found = self._messages()
+        if found is not None:
+            found.refuse(by)
+
+    @property
+    def waiting(self) -> int:
+        found = self._messages()
+        return 0 if found is None else found.waiting
+
+    @property
+    def refusing(self) -> int:
+        found = self._messages()
+        return 0 if found is None else found.refusing
 
     def close(self) -> None:
         found = self._messages()

@@ -181,7 +181,7 @@ class Service:
             if not self._take_all():
                 for peer in self.cores:
                     peer.hang_up(STOPPED)  # no reply is left in the rings
-                if not any(inbox.held for inbox in self._inboxes):
+                if not self.held:
                     break
             await asyncio.sleep(0.001)
         loop.remove_reader(self._poller.fileno())
@@ -209,24 +209,15 @@ class Service:
         for mailbox in mailboxes:
             await mailbox.stop()
 
-    def counters(self) -> dict[str, int]:
-        """Sums over mailboxes and cores, by name."""
-        return {
-            "messages_taken": self.taken,
-            "messages_handled": sum(mailbox.handled for mailbox in self.mailboxes),
-            "messages_failed": sum(mailbox.failed for mailbox in self.mailboxes),
-            "messages_unknown": sum(mailbox.unknown for mailbox in self.mailboxes)
-            + self.post.unknown,
-            "events_lost": self.post.events_lost,
-            "told": sum(peer.told for peer in self.cores),
-            "tells_waited": sum(peer.waited for peer in self.cores),
-            "asked": sum(peer.asked for peer in self.cores),
-            "replies_late": sum(peer.late for peer in self.cores),
-            "streams_opened": self.streams.opened,
-            "streams_refused": self.streams.refused,
-            "faults": self.faults,
-            "wakeups": self._poller.signals if self._poller else 0,
-        }
+    @property
+    def wakeups(self) -> int:
+        """How often the poller woke the event loop."""
+        return self._poller.signals if self._poller else 0
+
+    @property
+    def held(self) -> int:
+        """Rings left alone because nobody has room."""
+        return sum(inbox.held is not None for inbox in self._inboxes)
 
     def _want(self, number: int, ring: Ring, cells: int) -> None:
         self._wanted[number] = cells

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..runtime.facts import CONTROL_COUNTERS, CONTROL_LEVELS
 from .figures import drops
 from .text import amount, fill, part, span, table
 
@@ -53,10 +54,20 @@ def head_lines(figures: "Figures") -> list[str]:
         lines.append(f"launcher died {figures.words['launcher_deaths']} times")
     lines += [
         f"mailbox {name}: {box['waiting']} of {box['limit']} messages wait, "
-        f"{box['handled']} handled, {box['failed']} failed"
+        f"{box['handled']} handled, {box['failed']} failed{_full(box['full'])}"
         for name, box in figures.mailboxes.items()
     ]
+    words = figures.words
+    for name, many in (("spawned actors", "spawned"), ("iterations", "iterations")):
+        if words[many]:
+            waiting, full = words[f"{many}_waiting"], words[f"{many}_full"]
+            text = f", {full} FULL: tells to them are refused" if full else ""
+            lines.append(f"{name}: {words[many]}, {waiting} messages wait{text}")
     return lines
+
+
+def _full(cores: int) -> str:
+    return f", FULL: {cores} cores refuse tells to it" if cores else ""
 
 
 def core_cells(rates: "Rates") -> list[str]:
@@ -136,7 +147,10 @@ def stats_text(figures: "Figures") -> str:
         ["stalled", *(str(core.words["stalls"]) for core in cores)],
     ]
     rows = [*about, *pools, *rings, *times, *counters]
-    return "\n".join([*head_lines(figures), "", *table(heads, rows)])
+    names = (*CONTROL_COUNTERS, *CONTROL_LEVELS)
+    control = [(name, str(figures.words[name])) for name in names if figures.words[name]]
+    lines = [*head_lines(figures), "", *table(heads, rows)]
+    return "\n".join([*lines, "", *table(("control plane", ""), control)])
 
 
 def _pool(core: "CoreFigures", name: str) -> str:

@@ -37,6 +37,7 @@ class Messages(Generic[M]):
         self.type, self.limit = message, limit
         self.waiting = 0
         """Messages not read yet."""
+        self.refusing = 0
         self.sender: Sender | None = None
         """Who sent the message that was read last."""
         self._on_room: list[Callable[[], None]] = []
@@ -67,6 +68,10 @@ class Messages(Generic[M]):
     def when_room(self, call: Callable[[], None]) -> None:
         """`call` runs once when half of it is free."""
         self._on_room.append(call)
+
+    def refuse(self, by: int) -> None:
+        """So many more cores refuse what goes to it."""
+        self.refusing += by
 
     def close(self) -> None:
         """Takes no more; what waits can still be read."""

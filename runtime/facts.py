@@ -130,12 +130,46 @@ def _core(held: "Holdings", core: "Holding") -> CoreFacts:
     )
 
 
-RUNTIME_WORDS = ("refreshed", "launcher", "launcher_deaths", "messages", "faults")
-"""Of the runtime: `refreshed` in nanoseconds of CLOCK_MONOTONIC, `launcher` a pid, messages out of the rings."""
+CONTROL_COUNTERS = (
+    "messages_taken",
+    "messages_handled",
+    "messages_failed",
+    "messages_unknown",
+    "events_lost",
+    "actors_replaced",
+    "told",
+    "tells_waited",
+    "asked",
+    "replies_late",
+    "sent",
+    "broadcasts",
+    "published",
+    "streams_opened",
+    "streams_refused",
+    "streams_stale",
+    "faults",
+    "wakeups",
+)
+"""What the control plane counts (docs/operating.md)."""
+CONTROL_LEVELS = (
+    "asks",
+    "tells_waiting",
+    "streams",
+    "rings_held",
+    "spawned",
+    "spawned_waiting",
+    "spawned_full",
+    "iterations",
+    "iterations_waiting",
+    "iterations_full",
+)
+"""How full it is now."""
+RUNTIME_WORDS = ("refreshed", "launcher", "launcher_deaths", *CONTROL_COUNTERS, *CONTROL_LEVELS)
+"""Of the runtime: `refreshed` in nanoseconds of CLOCK_MONOTONIC, `launcher` a pid."""
 CORE_WORDS = ("pid", "deaths", "stalls", "outage", "quarantined")
 """Of each core: its worker's pid (0: none now), the last replacement in nanoseconds, 1 when its group was given up."""
-MAILBOX_WORDS = ("waiting", "limit", "handled", "failed")
-"""Of each mailbox, in messages."""
+MAILBOX_WORDS = ("waiting", "limit", "full", "handled", "failed", "unknown", "replaced")
+"""Of each mailbox, in messages; `full`: how many cores refuse tells to it; `replaced`: instances of its actor."""
 
 
 class Words:

@@ -126,14 +126,16 @@ class Presence:
         self._timer = asyncio.get_running_loop().call_later(PERIOD, self._refresh)
 
     def _write(self) -> None:
+        from ..controlplane.tally import counters, levels
+
         words, service = self.words, self._service
         seats, launcher = self._workers()
         words.set_runtime(
             refreshed=time.monotonic_ns(),
             launcher=launcher,
             launcher_deaths=self._launcher_deaths,
-            messages=service.taken,
-            faults=service.faults,
+            **counters(service),
+            **levels(service),
         )
         for number, seat in enumerate(seats):
             words.set_core(
@@ -150,6 +152,9 @@ class Presence:
                     box.name,
                     waiting=box.waiting,
                     limit=box.limit,
+                    full=box.refusing,
                     handled=box.handled,
                     failed=box.failed,
+                    unknown=box.unknown,
+                    replaced=box.restarted,
                 )

@@ -10,6 +10,7 @@ import structlog
 from service_world import GetTotal, Visit, World, play, until
 from splitplane import Sender
 from splitplane.controlplane.post import EVENTS_BEYOND
+from splitplane.controlplane.tally import counters
 from splitplane.dataplane.ring import Received
 from splitplane.runtime.mesh import CONTROL
 from structlog.testing import capture_logs
@@ -93,7 +94,7 @@ def test_events_find_room_where_messages_find_none() -> None:
         for number in range(EVENTS_BEYOND + 5):
             now.service.publish(Visit(number=number), 0)
         assert now.service.mailboxes[0].waiting == 10 + BEYOND + EVENTS_BEYOND
-        assert now.service.counters()["events_lost"] == 5
+        assert counters(now.service)["events_lost"] == 5
         now.reporter.gate.set()
         await until(lambda: len(now.reporter.seen) == told + EVENTS_BEYOND)
 
@@ -109,9 +110,9 @@ def test_idle_with_a_full_mailbox() -> None:
             now.tell(number)
             await asyncio.sleep(0)
         await until(lambda: now.service.mailboxes[0].waiting == 10 + BEYOND)
-        before = now.service.counters()["wakeups"]
+        before = counters(now.service)["wakeups"]
         await asyncio.sleep(0.2)
-        assert now.service.counters()["wakeups"] - before <= 2
+        assert counters(now.service)["wakeups"] - before <= 2
         now.reporter.gate.set()
 
     play(scene, limit=10)

@@ -28,6 +28,7 @@ from splitplane.controlplane.connections import Place, endpoint, place
 from splitplane.controlplane.text import amount, part, span, spark, table
 from splitplane.dataplane.native import lib
 from splitplane.dataplane.peek import row_dtype
+from splitplane.runtime.facts import CONTROL_COUNTERS, CONTROL_LEVELS, MAILBOX_WORDS
 from splitplane.runtime.runtime import Runtime
 
 COMMAND = (sys.executable, "-m", "splitplane")
@@ -367,12 +368,13 @@ def test_text() -> None:
 
 
 def test_every_counter_is_explained() -> None:
-    """docs/operating.md has each counter and each pool by its name."""
+    """docs/operating.md has each counter, each pool and each word of the control plane by its name."""
     page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
     with seen() as world:
         peek = world.peek()
         names = [*peek.counters(), *(name for name in peek.fill() if not name.endswith("_most"))]
         peek.close()
     names += row_dtype().names or ()
+    names += (*CONTROL_COUNTERS, *CONTROL_LEVELS, *MAILBOX_WORDS)
     missing = [name for name in names if f"`{name}`" not in page]
     assert not missing

@@ -27,6 +27,7 @@ from service_world import (
 )
 from splitplane import ControlActor, Sender
 from splitplane.controlplane.service import Service
+from splitplane.controlplane.tally import counters
 from splitplane.dataplane.ring import ASK, EVENT, EVERY_LISTENER, REPLY, TELL, Received
 from splitplane.runtime.errors import ActorError, AskError
 from splitplane.runtime.mesh import CONTROL, Mesh
@@ -57,7 +58,7 @@ def test_messages_arrive_in_order() -> None:
         for thread in threads:
             thread.join()
         assert now.reporter.seen == now.other.seen == list(range(4000))
-        assert now.service.taken == now.service.counters()["messages_handled"] == 8000
+        assert now.service.taken == counters(now.service)["messages_handled"] == 8000
 
     play(scene)
 
@@ -293,10 +294,10 @@ def test_garbage_from_a_core() -> None:
         ring.put(0, b"")
         now.tell(5)
         await until(lambda: 5 in now.reporter.seen)
-        counters = now.service.counters()
-        assert counters["replies_late"] == 1
-        assert counters["messages_taken"] == 9
-        assert counters["messages_unknown"] == 7
+        found = counters(now.service)
+        assert found["replies_late"] == 1
+        assert found["messages_taken"] == 9
+        assert found["messages_unknown"] == 7
 
     play(scene)
 
