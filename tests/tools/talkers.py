@@ -3,6 +3,8 @@ writes down what comes.
 """
 
 import asyncio
+import threading
+from typing import ClassVar
 
 from splitplane import (
     Config,
@@ -215,4 +217,18 @@ class Stuck(ControlActor):
     @on(Long)
     async def long(self, message: Long, sender: Sender) -> None:
         await self.gate.wait()
+        self.numbers.append(message.value)
+
+
+class Blocker(Clerk):
+    """Blocks the whole event loop at the first number, until another thread says so."""
+
+    blocked: ClassVar = threading.Event()
+    go_on: ClassVar = threading.Event()
+
+    @on(Number)
+    async def number(self, message: Number, sender: Sender) -> None:
+        if not self.numbers:
+            self.blocked.set()
+            self.go_on.wait(90)
         self.numbers.append(message.value)
