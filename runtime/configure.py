@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..dataplane.bind import config_offsets
 from ..dataplane.configuration import Configuration
 from .config import config_of
-from .errors import ActorError, LayoutError, Problem
+from .errors import ActorError, LayoutError, Problem, QuarantineError
 from .footprint import config_size
 from .holdings import Holdings
 from .layout import Layout
@@ -58,6 +58,8 @@ class Configurer:
         group = self.layout.group.get(name)
         if group is None:
             raise KeyError(f"no group {name}: this layout has {', '.join(self.layout.group)}")
+        if name in self._held.quarantined:
+            raise QuarantineError(f"group {name} is quarantined: no actor of it runs")
         known: dict[str, None] = {}
         listens = []
         for place, listen in enumerate(group.listen):
@@ -83,6 +85,8 @@ class Configurer:
         waiting = []
         for held in self._held.cores:
             group = held.order.group
+            if group in self._held.quarantined:  # nobody will ever take it
+                continue
             if layout.group[group] != self.layout.group[group]:
                 configuration = Configuration(held.arena.memory)
                 waiting.append((held.order.number, configuration, images[group]))
@@ -91,24 +95,26 @@ class Configurer:
             self.layout = layout
             for actor, config in control:
                 actor.config = config
-            await self._until_taken(waiting)
+            await self._until_taken(waiting, "a change", "it will when it runs again")
         finally:
             for _, configuration, _ in waiting:
                 configuration.close()
 
     async def _until_put(self, waiting: list[tuple[int, Configuration, bytes]]) -> None:
         """All cores have taken the change before this one, so that none has this one alone."""
-        await self._until_taken(waiting)
+        await self._until_taken(waiting, "an earlier change", "this one was not made: try again")
         for _, configuration, image in waiting:
             configuration.put(image)
 
-    async def _until_taken(self, waiting: list[tuple[int, Configuration, bytes]]) -> None:
+    async def _until_taken(
+        self, waiting: list[tuple[int, Configuration, bytes]], what: str, then: str
+    ) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + PATIENCE
         while late := [str(number) for number, each, _ in waiting if not each.taken]:
             if loop.time() > end:
-                text = f"core {', '.join(late)} has not taken a change of its config within {PATIENCE:g} s"
-                raise TimeoutError(f"{text}: it will when it runs again")
+                text = f"core {', '.join(late)} has not taken {what} of its config within {PATIENCE:g} s"
+                raise TimeoutError(f"{text}: {then}")
             await asyncio.sleep(POLL)
 
     def _images(self, layout: Layout) -> dict[str, bytes]:

@@ -38,8 +38,9 @@ class Live(Embedding):
 
         Each core takes the change over between two turns, for all its listeners at once; a worker that takes over from a
         dead one has it too. Every listener whose Config has a field of that name gets it. Raises KeyError for an unknown
-        group, ActorError with every value that does not fit (nothing is changed then), TimeoutError when a core does not
-        run: it takes the change when it does.
+        group, ActorError with every value that does not fit (nothing is changed then), QuarantineError for a group that
+        was given up, TimeoutError when a core does not run: it takes the change when it does, unless an earlier one still
+        waits; then it says that this one was not made.
         """
         await self._configs.change(group, values)
 
