@@ -1,11 +1,13 @@
 """One broadcast to parked connections on one core over a memory wire: how long until each has all of it, once.
 
 The clients are a core of our own TCP in this process, on the first CPU; the server's worker has the last one. Prints
-JSON: seconds from the call until the last client has it, and until the server has queued it to all, per broadcast.
+JSON: seconds from the call until the last client has it, and until the server has queued it to all, per broadcast; and
+what a parked connection adds to the control plane's Python memory, in blocks.
 """
 
 import argparse
 import asyncio
+import gc
 import ipaddress
 import json
 import os
@@ -100,6 +102,12 @@ def took_once(client: Any, count: int, number: int, length: int) -> None:
         assert into[0] == into[length - 1] == number
 
 
+def objects() -> int:
+    """Blocks of memory that this process, the controller, has for Python."""
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
 async def measure(count: int, rounds: int, length: int) -> dict[str, Any]:
     cpus = sorted(os.sched_getaffinity(0))
     runtime = splitplane.start(layout(count, cpus[-1]))
@@ -112,7 +120,9 @@ async def measure(count: int, rounds: int, length: int) -> dict[str, Any]:
         ):
             peer.start()
             client = lib.peer_open(peer.core.pointer, 0, count, 4 * length, 1)
+            before = objects()
             connect(peer, client, count)
+            parked = objects() - before
             seconds, queued = [], []
             for number in range(rounds):
                 served, received = await broadcast(runtime, peer, count, bytes([number]) * length)
@@ -127,6 +137,7 @@ async def measure(count: int, rounds: int, length: int) -> dict[str, Any]:
                 "seconds_median": statistics.median(seconds),
                 "seconds": seconds,
                 "queued_seconds": queued,
+                "python_objects_per_connection": parked / count,
                 "exactly_once": True,
                 "lost": {name: counters[name] for name in ("push_slow", "push_no_room")},
             }
