@@ -118,14 +118,19 @@ class Controller:
             raise
 
     async def stop(self) -> None:
-        """Drains every core within the layout's deadline, then ends the launcher. Returns when no process is left."""
+        """Drains every core within the layout's deadline, then ends the launcher. Returns when no process is left.
+
+        Cancelled, it drains no more.
+        """
         supervision = self.holdings.layout.supervision
         self._stopping = True
         self._ask(DRAINING)
-        await self._ends_within(supervision.drain_seconds + STOP_MARGIN)
-        self.stop_at_once()
-        await self._ends_within(STOP_MARGIN)
-        self._close_launcher()
+        try:
+            await self._ends_within(supervision.drain_seconds + STOP_MARGIN)
+            self.stop_at_once()
+            await self._ends_within(STOP_MARGIN)
+        finally:
+            self._close_launcher()
 
     def stop_at_once(self) -> None:
         """Resets what connections are left, without waiting: a second Ctrl-C. `stop` returns soon after."""

@@ -96,10 +96,15 @@ class Runtime(Live):
         await self.stop()
 
     async def stop(self) -> None:
-        """Drains and ends the processes, lets the control actors finish, gives memory and ports back."""
-        if self._controller:
-            await self._controller.stop()
-        await self._close()
+        """Drains and ends the processes, lets the control actors finish, gives memory and ports back.
+
+        Cancelled, or by a second Ctrl-C, it drains no more, and gives all back just the same.
+        """
+        try:
+            if self._controller:
+                await self._controller.stop()
+        finally:
+            await self._close()
 
     def stop_at_once(self) -> None:
         """Resets the connections that a running `stop` still waits for."""

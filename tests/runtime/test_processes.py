@@ -5,6 +5,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +25,11 @@ from processes import (
     toml,
     traced,
 )
+from splitplane.controlplane.figures import Figures
+from splitplane.controlplane.stats import stats_text
 from splitplane.dataplane.peer import Peer
 from splitplane.nic.memory import Wire
+from splitplane.runtime.attached import attach
 from splitplane.runtime.runtime import Runtime
 from splitplane.runtime.system import process_status
 
@@ -160,6 +165,55 @@ def test_second_signal_stops_at_once(tmp_path: Path, free_port: Callable[[], int
             assert run.process.wait(20) == 0
 
 
+EMBEDDED = """
+import asyncio, sys
+import splitplane
+
+async def main():
+    async with splitplane.start(sys.argv[1]) as runtime:
+        print(runtime.launcher_pid, runtime.workers[0].pid, flush=True)
+        try:
+            await runtime.wait()
+        finally:
+            print("leaving", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_in_an_embedding_program(
+    tmp_path: Path, free_port: Callable[[], int], signals: int
+) -> None:
+    """asyncio.run's own Ctrl-C: the first drains the connections, a second doesn't wait for one that stays open; either
+    way no process, memory, claim or socket is left."""
+    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
+    port = free_port()
+    path = tmp_path / "layout.toml"
+    path.write_text(toml(port).replace("drain_seconds = 1.0", "drain_seconds = 1000.0"))
+    program = subprocess.Popen(
+        [sys.executable, "-c", EMBEDDED, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout
+    launcher, worker = map(int, program.stdout.readline().split())
+    everybody = {launcher, *children(launcher), worker, program.pid}
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+        one.sendall(b"x" * 100)
+        assert one.recv(1)
+        program.send_signal(signal.SIGINT)
+        assert program.stdout.readline() == "leaving\n"
+        if signals == 2:
+            program.send_signal(signal.SIGINT)
+            program.wait(20)
+    errors = program.communicate(timeout=20)[1]
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert "never retrieved" not in errors
+    assert_gone(everybody, set(), port, str(launcher))
+
+
 def test_ctrl_c_of_a_terminal_reaches_the_controller_alone(path: Path) -> None:
     """The launcher is in a session of its own: a signal to the controller's process group doesn't touch it."""
     with command(path) as run:
@@ -193,9 +247,17 @@ def test_what_ps_and_proc_show(path: Path) -> None:
         assert memories == ["/memfd:splitplane-core-0", "/memfd:splitplane-mesh"]
 
 
+def look_on(name: str, over: threading.Event, looks: list[int]) -> None:
+    """What `stats` and `connections` read, again and again."""
+    with attach(name) as it:
+        while not over.is_set():
+            stats_text(Figures.of(it))
+            looks.append(len(it.connections("web")))
+
+
 def test_loop_over_memory_makes_no_system_call(tmp_path: Path) -> None:
     """strace of a worker over a memory wire with idle = "spin" sees no system call, neither while it has nothing to do
-    nor while connections open, echo and close."""
+    nor while connections open, echo and close; nor while others look at it all the time."""
 
     async def scenario() -> None:
         text = layout().model_dump()
@@ -218,7 +280,15 @@ def test_loop_over_memory_makes_no_system_call(tmp_path: Path) -> None:
 
                 assert traced(worker, tmp_path / "idle", lambda: time.sleep(0.5)) == []
                 assert traced(worker, tmp_path / "busy", busy) == []
-                assert peer.until(lambda: runtime.counters(0)["closed"] == 16, 20)
+                looks, over = [], threading.Event()
+                looker = threading.Thread(target=look_on, args=(runtime.seen.name, over, looks))
+                looker.start()
+                assert eventually(lambda: looks)
+                assert traced(worker, tmp_path / "seen", busy) == []
+                over.set()
+                looker.join()
+                assert len(looks) > 1
+                assert peer.until(lambda: runtime.counters(0)["closed"] == 32, 20)
             assert runtime.workers[0].pid == worker
 
     asyncio.run(scenario())

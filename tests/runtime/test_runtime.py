@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import splitplane
 import uvloop
-from processes import TOOLS, eventually, is_alive, kill_worker, layout, replaced, toml
+from processes import TOOLS, eventually, is_alive, kill_worker, layout, replaced, toml, until
 from splitplane.runtime import controller
 from splitplane.runtime.claim import holder_of
 from splitplane.runtime.errors import ActorError, LayoutError, MachineError, StartError
@@ -306,3 +306,24 @@ def test_output_of_the_launcher_stays_off_standard_output(
         assert run.end() == 0
         assert "printed in the launcher" in run.errors
     assert os.listdir(tmp_path)
+
+
+def test_a_stop_that_is_cancelled(free_port: Callable[[], int]) -> None:
+    """It waits for no connection any more, and leaves nothing: the same layout runs again in the same program."""
+
+    async def scenario() -> None:
+        port = free_port()
+        made = layout(port, driver="kernel")
+        for _ in range(2):
+            runtime = Runtime(made)
+            await runtime.__aenter__()
+            everybody = {runtime.launcher_pid, *(worker.pid for worker in runtime.workers)}
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda runtime=runtime: runtime.live(0) == 1)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(runtime.stop(), 0.1)
+            assert not any(map(is_alive, everybody))
+            await runtime.stop()
+            writer.close()
+
+    asyncio.run(scenario())
