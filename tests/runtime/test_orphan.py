@@ -1,5 +1,6 @@
 """`on_controller_loss = "serve"`: the launcher and its workers outlive a killed controller, until SIGTERM."""
 
+import json
 import os
 import random
 import signal
@@ -23,7 +24,9 @@ from processes import (
     is_alive,
     toml,
 )
+from splitplane.runtime.attached import attach
 from splitplane.runtime.claim import holder_of
+from splitplane.runtime.registry import PREFIX
 
 RING = 64
 """Cells of the rings to and from the control plane: the least there may be."""
@@ -108,6 +111,45 @@ def test_orphan_serves_until_it_is_told_to_end(
             os.kill(launcher, signal.SIGTERM)
             assert_gone(everybody, memories, port, str(launcher), within=5)
             assert eventually(lambda: not entry.exists())
+
+
+def test_an_orphan_is_seen(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    """`stats`, `connections` and `attach` look into it as into any runtime, and say what it is: also its next worker."""
+    port = free_port()
+
+    def said(*words: str) -> str:
+        command = [sys.executable, "-m", "splitplane", *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    with command(served(tmp_path, port)) as run:
+        run.seen("running")
+        run.settled()
+        name = run.entry().name.removeprefix(PREFIX)
+        with client(port) as old, orphan_of(run) as launcher, attach(name) as it:
+            assert old(b"still") == b"still"
+            head = (
+                f"CONTROLLER DEAD: launcher {launcher} serves on alone, `kill {launcher}` ends it"
+            )
+            assert head in said("stats", name)
+            assert head in said("top", name, "--once")
+            assert (it.orphaned, it.alive) == (True, True)
+            worker = it.worker(0)
+            assert worker in children(launcher)
+            os.kill(worker, signal.SIGKILL)
+            assert eventually(lambda: it.worker(0) != worker and it.worker(0) in children(launcher))
+            with client(port) as new:
+                assert new(b"new") == b"new"
+                rows = said("connections", name, "--json").splitlines()
+                assert [json.loads(row)["local"] for row in rows] == [f"127.0.0.1:{port}"]
+                assert it.live(0) == 1
+            found = json.loads(said("stats", name, "--json"))
+            assert (found["alive"], found["orphaned"]) == (True, True)
+            assert found["cores"][0]["worker"] == it.worker(0)
+            os.kill(launcher, signal.SIGKILL)
+            assert eventually(lambda: not it.alive)
+            assert not it.orphaned
 
 
 def test_second_signal_to_an_orphan_does_not_wait(
