@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import uvloop
 from processes import free_cpus
 from splitplane.runtime.layout import Group, Layout, Listen, Nic
 
@@ -42,9 +43,17 @@ def layout(page: ModuleType, port: int) -> Layout:
     )
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("name", ["ask", "hear", "spawn"])
-def test_page(page: ModuleType, free_port: Callable[[], int], name: str) -> None:
-    """Each function of the page does what it asserts."""
+def test_page(
+    page: ModuleType,
+    free_port: Callable[[], int],
+    name: str,
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Each function of the page does what it asserts, in asyncio's own event loop and in uvloop."""
     port = free_port()
     more = {"hear": (port,)}.get(name, ())
-    asyncio.run(asyncio.wait_for(getattr(page, name)(layout(page, port), *more), 60))
+    with asyncio.Runner(loop_factory=loop) as runner:
+        made = getattr(page, name)(layout(page, port), *more)
+        runner.run(asyncio.wait_for(made, 60))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from processes import OURS, kill_worker, layout, replaced, until
 from splitplane.dataplane.peer import Peer, PeerConnection
 from splitplane.nic.memory import Wire
@@ -17,6 +18,8 @@ from splitplane.runtime.runtime import Runtime
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HERE = "127.0.0.1"
 LIMIT = 30.0
+Loop = Callable[[], asyncio.AbstractEventLoop]
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,7 +84,8 @@ async def client(port: int) -> socket.socket:
     return stream
 
 
-def test_every_byte_comes_back(free_port: Callable[[], int]) -> None:
+@LOOPS
+def test_every_byte_comes_back(free_port: Callable[[], int], loop: Loop) -> None:
     """Megabytes through many connections at once, ended by FIN both ways: each gets its own bytes, all of them."""
 
     async def scenario() -> None:
@@ -96,10 +100,12 @@ def test_every_byte_comes_back(free_port: Callable[[], int]) -> None:
             await gone(runtime)
             assert runtime._running.streams.stale == 0
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scenario())
 
 
-def test_our_half_ends_first(free_port: Callable[[], int]) -> None:
+@LOOPS
+def test_our_half_ends_first(free_port: Callable[[], int], loop: Loop) -> None:
     """After write_eof the peer has read our end, and what it sends still comes, over Linux's TCP and over ours."""
     got: list[bytes] = []
 
@@ -128,7 +134,8 @@ def test_our_half_ends_first(free_port: Callable[[], int]) -> None:
             await until(lambda: not live(runtime), peer.poll)
         assert got == [answer, answer]
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scenario())
 
 
 def test_a_program_that_does_not_read_closes_the_window(free_port: Callable[[], int]) -> None:
@@ -167,7 +174,8 @@ def test_a_program_that_does_not_read_closes_the_window(free_port: Callable[[], 
     asyncio.run(scenario())
 
 
-def test_drain_waits_for_a_slow_reader(free_port: Callable[[], int]) -> None:
+@LOOPS
+def test_drain_waits_for_a_slow_reader(free_port: Callable[[], int], loop: Loop) -> None:
     """Who writes faster than the peer reads waits in drain(), with bounded memory; the peer gets every byte."""
     written = 0
     data = random.Random(3).randbytes(1 << 16)
@@ -192,10 +200,12 @@ def test_drain_waits_for_a_slow_reader(free_port: Callable[[], int]) -> None:
             assert await everything(stream, b"") == data * 400
             stream.close()
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scenario())
 
 
-def test_ends_raise_what_asyncio_raises(free_port: Callable[[], int]) -> None:
+@LOOPS
+def test_ends_raise_what_asyncio_raises(free_port: Callable[[], int], loop: Loop) -> None:
     """A reset is ConnectionResetError, an early end IncompleteReadError, and an abort of ours a reset at the peer."""
     seen: list[BaseException] = []
 
@@ -231,7 +241,8 @@ def test_ends_raise_what_asyncio_raises(free_port: Callable[[], int]) -> None:
             ConnectionResetError,
         ]
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scenario())
 
 
 def test_connections_wait_for_their_server(free_port: Callable[[], int]) -> None:
@@ -284,7 +295,8 @@ def test_an_actor_hands_over(free_port: Callable[[], int]) -> None:
     asyncio.run(scenario())
 
 
-def test_connections_outward(free_port: Callable[[], int]) -> None:
+@LOOPS
+def test_connections_outward(free_port: Callable[[], int], loop: Loop) -> None:
     """connect opens one from a core: bytes both ways, half-closed; refused, unreachable and cancelled ones leave nothing."""
 
     async def scenario() -> None:
@@ -313,7 +325,8 @@ def test_connections_outward(free_port: Callable[[], int]) -> None:
             await gone(runtime)
             served.close()
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scenario())
 
 
 def test_connections_outward_over_our_own_tcp() -> None:

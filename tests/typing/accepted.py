@@ -1,5 +1,6 @@
 """Everything that users' actors do and mypy --strict must take: this file has no findings."""
 
+import asyncio
 from typing import Any, Literal, assert_type
 
 from splitplane import (
@@ -17,6 +18,8 @@ from splitplane import (
     on,
     start,
 )
+from splitplane.controlplane.timers import Timer
+from splitplane.events import GroupQuarantined, HandlerFault, WorkerAdopted, WorkerDied
 from splitplane.protocols import OK, Head, parse_head, split_line, split_prefixed
 from splitplane.testing import Bench, Peer
 from splitplane.types import Array, below, i64, u8, u16, u32, u64
@@ -138,10 +141,74 @@ class Collector(ControlActor):
         print(batch["requests"].sum())
 
 
+class Guest(ControlActor):
+    """What a control actor may do besides taking messages."""
+
+    async def on_start(self) -> None:
+        timer = self.every(0.5, self.beat)
+        assert_type(timer, Timer)
+        timer.cancel()
+        self.after(0.5, self.beat)
+
+    async def beat(self) -> None:
+        await self.push.send(1, b"x")
+        await self.push.broadcast("web", b"x", port=8080)
+        await self.push.publish("topic", b"x", group="web")
+
+    async def on_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.drain()
+
+    @on(WorkerDied)
+    async def died(self, message: WorkerDied, sender: Sender) -> None:
+        assert_type(message.reason, str)
+        assert_type(sender.core_id, int)
+
+    @on(GroupQuarantined)
+    async def given_up(self, message: GroupQuarantined, sender: Sender) -> None:
+        assert_type(message.name, str)
+
+    @on(HandlerFault)
+    async def fault(self, message: HandlerFault, sender: Sender) -> None:
+        assert_type((message.file, message.line), tuple[str, int])
+
+
+async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    assert_type(await reader.read(), bytes)
+    writer.close()
+
+
 async def service() -> None:
     async with start("layout.toml") as runtime:
         assert_type(await runtime["web"][0].ask(GetTotals()), Totals)
+        assert_type(await runtime["web"].ask_all(GetTotals(), timeout=2), list[Totals])
         await runtime["web"].tell(Visit(connection=1))
+        async for visit in runtime.messages(Visit, limit=10):
+            assert_type(visit, Visit)
+            assert_type(visit.requests, int)
+        async with runtime.messages(WorkerAdopted) as adoptions:
+            assert_type((await anext(adoptions)).outage_microseconds, int)
+        await runtime.configure("web", limit=4)
+        assert_type(await runtime.reload(), list[str])
+
+
+async def programs() -> None:
+    async with start("layout.toml") as runtime:
+        guest = await runtime.spawn(Guest, name="guest", mailbox=10)
+        other = await runtime.spawn(Guest())
+        assert_type(guest.actor, ControlActor)
+        await guest.tell(Visit(connection=1))
+        await other.stop()
+        async with await runtime.start_server(connected, 8080, group="web") as server:
+            await server.serve_forever()
+        reader, writer = await runtime.connect("10.0.0.2", 80)
+        assert_type(reader, asyncio.StreamReader)
+        assert_type(writer, asyncio.StreamWriter)
+        rows = runtime.connections("web")
+        print(rows[rows["idle"] > 1000]["handle"].tolist())
+        await runtime.send(1, b"x")
+        await runtime.broadcast("web", b"x", port="tcp:8080")
+        await runtime.publish(7, b"x")
 
 
 def test_web() -> None:
