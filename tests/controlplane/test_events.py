@@ -65,52 +65,77 @@ async def die(runtime: Runtime) -> int:
     return pid
 
 
+class Heard:
+    """Iterations over every event, and the layout's control actor that keeps them too."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.faults, self.deaths = runtime.messages(HandlerFault), runtime.messages(WorkerDied)
+        self.adoptions = runtime.messages(WorkerAdopted)
+        self.quarantines = runtime.messages(GroupQuarantined)
+        actors = [box.actor for box in runtime._running.mailboxes]
+        (self.witness,) = (actor for actor in actors if isinstance(actor, Witness))
+
+    @property
+    def waiting(self) -> int:
+        """Events that nobody has read."""
+        every = (self.faults, self.deaths, self.adoptions, self.quarantines)
+        return sum(each.waiting for each in every)
+
+
+async def fails(runtime: Runtime, heard: Heard) -> list[Any]:
+    """A handler fails; what is told of it."""
+    with pytest.raises(AskError):
+        await runtime["web"][0].ask(Divide(by=0), timeout=20)
+    fault = await anext(heard.faults)
+    assert (fault.core, fault.actor, fault.handler) == (0, "talkers:Talker", "divide")
+    assert (fault.count, fault.connection) == (1, 0)
+    assert Path(fault.file).name == "talkers.py"
+    assert "# fails" in LINES[fault.line - 1]
+    assert fault.error.startswith("ZeroDivisionError: ")
+    return [fault]
+
+
+async def dies(runtime: Runtime, heard: Heard) -> list[Any]:
+    """A worker dies and is replaced; what is told of it."""
+    cpu, pid = runtime.workers[0].cpu, await die(runtime)
+    died, adopted = await anext(heard.deaths), await anext(heard.adoptions)
+    assert (died.core, died.cpu, died.pid, died.record) == (0, cpu, pid, 0)
+    assert died.reason == "killed by SIGKILL"
+    assert (adopted.core, adopted.cpu) == (0, cpu)
+    assert adopted.pid == runtime.workers[0].pid != pid
+    assert abs(adopted.outage_microseconds - runtime.workers[0].outage * 1e6) <= 1
+    assert heard.deaths.sender is not None
+    assert heard.deaths.sender.core_id == 0
+    return [died, adopted]
+
+
+async def is_given_up(runtime: Runtime, heard: Heard) -> list[Any]:
+    """It dies once too often; what is told of it."""
+    pid = await die(runtime)
+    died, given_up = await anext(heard.deaths), await anext(heard.quarantines)
+    assert died.pid == pid
+    assert (given_up.core, given_up.name) == (0, "web")
+    assert given_up.reason == "killed by SIGKILL"
+    return [died, given_up]
+
+
 def test_of_a_real_runtime(free_port: Callable[[], int]) -> None:
     """A fault, deaths, adoptions and a quarantine are told once each, in order, alike to `runtime.messages` and to `@on`
     methods, with what `runtime.workers` and the source know."""
 
     async def scene() -> None:
         async with Runtime(two_groups(free_port(), free_port())) as runtime, asyncio.timeout(60):
-            faults, deaths = runtime.messages(HandlerFault), runtime.messages(WorkerDied)
-            adoptions, quarantines = (
-                runtime.messages(WorkerAdopted),
-                runtime.messages(GroupQuarantined),
-            )
-            (witness,) = (
-                box.actor for box in runtime._running.mailboxes if isinstance(box.actor, Witness)
-            )
-            cpu = runtime.workers[0].cpu
-            with pytest.raises(AskError):
-                await runtime["web"][0].ask(Divide(by=0), timeout=20)
-            fault = await anext(faults)
-            assert (fault.core, fault.actor, fault.handler) == (0, "talkers:Talker", "divide")
-            assert (fault.count, fault.connection) == (1, 0)
-            assert Path(fault.file).name == "talkers.py"
-            assert "# fails" in LINES[fault.line - 1]
-            assert fault.error.startswith("ZeroDivisionError: ")
-            seen: list[Any] = [fault]
+            heard = Heard(runtime)
+            seen = await fails(runtime, heard)
             for _ in range(RESTARTS):
-                pid = await die(runtime)
-                died, adopted = await anext(deaths), await anext(adoptions)
-                assert (died.core, died.cpu, died.pid, died.record) == (0, cpu, pid, 0)
-                assert died.reason == "killed by SIGKILL"
-                assert (adopted.core, adopted.cpu) == (0, cpu)
-                assert adopted.pid == runtime.workers[0].pid != pid
-                assert abs(adopted.outage_microseconds - runtime.workers[0].outage * 1e6) <= 1
-                assert deaths.sender is not None
-                assert deaths.sender.core_id == 0
-                seen += [died, adopted]
-            pid = await die(runtime)
-            died, given_up = await anext(deaths), await anext(quarantines)
-            assert died.pid == pid
-            assert (given_up.core, given_up.name) == (0, "web")
-            assert given_up.reason == "killed by SIGKILL"
-            await until(lambda: len(witness.events) == 1 + 2 * RESTARTS + 2)
-            told = [message for message, _ in witness.events]
+                seen += await dies(runtime, heard)
+            last = await is_given_up(runtime, heard)
+            await until(lambda: len(heard.witness.events) == len(seen) + len(last))
+            told = [message for message, _ in heard.witness.events]
             assert told[: len(seen)] == seen
-            assert sorted(map(repr, told[len(seen) :])) == sorted(map(repr, (died, given_up)))
-            assert {core for _, core in witness.events} == {0}
-            assert [each.waiting for each in (faults, deaths, adoptions, quarantines)] == [0] * 4
+            assert sorted(map(repr, told[len(seen) :])) == sorted(map(repr, last))
+            assert {core for _, core in heard.witness.events} == {0}
+            assert heard.waiting == 0
 
     with capture_logs():
         asyncio.run(scene())
