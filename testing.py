@@ -200,7 +200,7 @@ class Bench:
         limits = (max_unconsumed, reply_reserve, calls_per_turn, tick_milliseconds)
         self._pace = Pace(*limits, push_queue, push_slow == "reset")
         self._kept: Any = None
-        self.hand_overs = HandOvers(self.core_of_tests.from_control, self.settle)
+        self.hand_overs = HandOvers(self.core_of_tests, self.settle)
 
     def __enter__(self) -> Self:
         from .runtime.assemble import put_relay

@@ -137,7 +137,8 @@ async def rounds_of(
     here: Site, port: int, count: int, seconds: float, rounds: int
 ) -> dict[str, Any]:
     """Rounds with somebody looking and without, in turn."""
-    name, found = here.runtime.layout.name, {"seen": [], "unseen": []}
+    name = here.runtime.layout.name
+    found: dict[str, Any] = {"seen": [], "unseen": []}
     shares = []
     for _ in range(rounds):
         async with looked_at(name, port) as pids:

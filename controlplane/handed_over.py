@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..dataplane import relay
-from ..dataplane.ring import Received, Ring, Run
+from ..dataplane.bench import BenchCore
+from ..dataplane.ring import Received, Run
 from .streams import Streams
 
 __all__ = ["HandOvers", "HandedOver"]
@@ -118,12 +119,13 @@ class Soon:
 
 
 class HandOvers:
-    """All of a bench. `ring` leads to its core; `settle` lets that work until nothing is left to do."""
+    """All of a bench: of its core; `settle` lets that work until nothing is left to do."""
 
-    def __init__(self, ring: Ring, settle: Callable[[], None]) -> None:
+    def __init__(self, core: BenchCore, settle: Callable[[], None]) -> None:
         self._settle, self._soon, self._streams = settle, Soon(), Streams()
         self._streams.loop = cast("asyncio.AbstractEventLoop", self._soon)
-        self._streams.add_core(0, ring, lambda _core, _ring, _cells: None)
+        out, into = core.from_control, core.to_control
+        self._streams.add_core(0, out, into, lambda _core, _ring, _cells: None)
         self._streams.serve((LISTENER,), self._make)
         self._opening = (0, 0)
         self._by_handle: dict[int, HandedOver] = {}

@@ -140,8 +140,8 @@ struct core {
     uint32_t group_cores, group_next; /* cores that share the NIC, this one counted; the next of them. 0: alone */
     struct listener listeners[ACTOR_LISTENERS];
     uint32_t listener_count;
-    uint32_t relay;        /* 1 + the listener of connections that were handed over or connected; 0 = none */
-    uint32_t relay_resync; /* 1: the control plane has missed the end of one, or a worker (relay.h) */
+    uint32_t relay;             /* 1 + the listener of connections that were handed over or connected; 0 = none */
+    uint32_t relay_resync;      /* 1: the control plane has missed the end of one, or a worker (relay.h) */
     struct record_list pending; /* with FLAG_PENDING: for transport->output at the end of the turn (actor_pend) */
     struct record_list again;   /* with FLAG_AGAIN: for the next turn */
     uint8_t
