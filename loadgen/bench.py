@@ -49,8 +49,10 @@ class Site:
     core: CorePlan
     place: Place
     phases: Phases
+    payload: int
     failed: int = 0
-    duplicates: int = 0
+    answers: int = 0
+    again: int = 0
     slices: list[Report] = field(default_factory=list)
     """Of the last order, as it went."""
 
@@ -72,15 +74,18 @@ class Site:
         return report
 
     def count(self, report: Report) -> None:
-        """Adds up what went wrong."""
-        self.failed += report.errors
-        self.duplicates += report.duplicates
+        """Adds up what went wrong, and the answers."""
+        self.failed += report.errors + report.duplicates
+        self.answers += report.answers + report.wrong
+        self.again += report.again
 
     @property
     def errors(self) -> int:
-        """Wrong, lost and duplicated answers; what TCP sent again for want of an acknowledgement is none of these."""
-        again = self.runtime.counters(0)["retransmitted"]
-        return self.failed + max(self.duplicates - again, 0)
+        """Wrong, lost and doubled answers. What was lost and sent again is no error: as many answers may come again as
+        the core's TCP has sent again, if its actor said no more than it was asked."""
+        counters = self.runtime.counters(0)
+        repeats = max(self.again - counters["retransmitted"], 0)
+        return max(self.failed + repeats, counters["sent_bytes"] // self.payload - self.answers)
 
     async def open(self, count: int, rate: float = 0) -> Report:
         """Connections 0 to count - 1, each with its first answer."""
@@ -109,7 +114,7 @@ async def loaded(layout: Layout, payload: int, phases: Phases) -> AsyncIterator[
     async with Runtime(layout) as runtime:
         known = target_of(runtime, payload)
         async with Generator(runtime.wire(0), 1, where.clients, known) as clients:
-            yield Site(runtime, clients, core, where, phases)
+            yield Site(runtime, clients, core, where, phases, payload)
 
 
 async def connections(count: int, rate: float, payload: int, phases: Phases) -> dict[str, Any]:

@@ -56,9 +56,11 @@ class Report:
     wrong: int = 0
     lost: int = 0
     duplicates: int = 0
+    again: int = 0
     resets: int = 0
     late: int = 0
     bad: int = 0
+    foreign: int = 0
     repeated: int = 0
     tx_frames: int = 0
     rx_frames: int = 0
@@ -71,6 +73,11 @@ class Report:
     def errors(self) -> int:
         """Answers that were not as they must be or never came, and connections that ended unasked."""
         return self.wrong + self.lost + self.resets + self.bad
+
+    @property
+    def answers(self) -> int:
+        """Those that were as they must be, each once."""
+        return sum(count for _, count in self.latency)
 
     @property
     def seconds(self) -> float:

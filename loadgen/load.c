@@ -77,6 +77,8 @@ static uint32_t shuffled(const struct load *load, uint32_t place) {
     return place;
 }
 
+/* Also when it goes again: then with the server's number, if that is known, for nothing else opens a connection whose
+ * first request was lost (RFC 9293 section 3.10.7.4, SYN-RECEIVED). */
 static void send_first(struct load *load, struct flight *flight) {
     struct client client;
     load_client(load, flight->client, &client);
@@ -84,13 +86,13 @@ static void send_first(struct load *load, struct flight *flight) {
         load_put(load, &client, client.iss, 0, TCP_SYN);
         return;
     }
-    uint32_t said = flight->asked * load->config.payload;
-    uint32_t seq = client.iss + 1 + said, ack = load_guess(load, &client) + said;
+    uint32_t said = flight->asked * load->config.payload, seq = client.iss + 1 + said;
+    uint32_t ack = flight->heard ? flight->ack : load_guess(load, &client) + said;
     if (flight->state == FLIGHT_ANSWER) {
         load_ask(load, &client, seq, ack, flight);
     } else { /* in a life, the request before was the first */
         uint32_t more = load->order.kind == LOAD_LIFE ? load->config.payload : 0;
-        load_put(load, &client, seq + more, ack + more, TCP_ACK | TCP_FIN);
+        load_put(load, &client, seq + more, ack, TCP_ACK | TCP_FIN);
     }
 }
 
@@ -113,7 +115,7 @@ static int begin_one(struct load *load, uint64_t allowed) {
     flight->client = order->first + (random ? shuffled(load, place) : place);
     flight->asked = order->asked + (order->kind == LOAD_REQUEST ? load->round : 0);
     flight->state = order->kind == LOAD_REQUEST ? FLIGHT_ANSWER : order->kind == LOAD_CLOSE ? FLIGHT_FIN : FLIGHT_SYN;
-    flight->tries = 0;
+    flight->tries = flight->heard = 0;
     flight->sent = load->now;
     /* Late ones count from when they were due, or a stall would hide all but one. */
     flight->began = order->rate > 0 ? load->began + (int64_t)((double)load->next * 1e9 / order->rate) : load->now;

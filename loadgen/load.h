@@ -43,10 +43,12 @@ struct load_result {
     uint64_t started, done; /* operations */
     uint64_t wrong;         /* answers, or segments, with another byte or number than they must have */
     uint64_t lost;          /* operations given up without an answer */
-    uint64_t duplicates;    /* answers to nothing in flight, as of a server that sends again */
+    uint64_t duplicates;    /* answers that the server gave twice: each had its own place in the stream */
+    uint64_t again;         /* answers that came again, as of a TCP that saw no acknowledgement */
     uint64_t resets;        /* operations that the server ended with a reset */
     uint64_t late;          /* resets and SYN-ACKs to nothing in flight */
-    uint64_t bad;           /* frames that are none of ours, or with a wrong checksum */
+    uint64_t bad;           /* of our connections, but cut short or with a wrong checksum */
+    uint64_t foreign;       /* frames of anything else: a wire through Linux carries its questions too */
     uint64_t repeated;      /* segments sent again for want of an answer */
     uint64_t tx_frames, rx_frames;
     uint64_t rounds;                /* completed */

@@ -29,23 +29,25 @@ static struct flight *flight_of(struct load *load, uint32_t client) {
     return flight->state && flight->client == client ? flight : NULL;
 }
 
-static int read_frame(struct load *load, const struct frame *frame, struct arrived *arrived) {
+/* NULL: it is ours, and good. Else what it counts as. */
+static uint64_t *read_frame(struct load *load, const struct frame *frame, struct arrived *arrived) {
     const uint8_t *ip = frame->data + ETHERNET_HEADER, *tcp = ip + IP_HEADER;
     if (frame->length < ETHERNET_HEADER + IP_HEADER + TCP_HEADER ||
-        wire_get16(frame->data + ETHERNET_TYPE) != TYPE_IPV4 || ip[0] != 0x45 || ip[IP_PROTOCOL] != PROTOCOL_TCP) {
-        return 0;
+        wire_get16(frame->data + ETHERNET_TYPE) != TYPE_IPV4 || ip[0] != 0x45 || ip[IP_PROTOCOL] != PROTOCOL_TCP ||
+        !load_number(load, ip, tcp, &arrived->client)) {
+        return &load->result.foreign;
     }
     uint32_t total = wire_get16(ip + IP_TOTAL), header = (uint32_t)(tcp[TCP_OFFSET] >> 4) * 4;
     if (total + ETHERNET_HEADER > frame->length || header < TCP_HEADER || IP_HEADER + header > total ||
-        !load_number(load, ip, tcp, &arrived->client) || !load_checksums_good(ip, total - IP_HEADER)) {
-        return 0;
+        !load_checksums_good(ip, total - IP_HEADER)) {
+        return &load->result.bad;
     }
     arrived->seq = wire_get32(tcp + TCP_SEQUENCE);
     arrived->ack = wire_get32(tcp + TCP_ACKNOWLEDGEMENT);
     arrived->flags = tcp[TCP_FLAGS];
     arrived->data = tcp + header;
     arrived->length = total - IP_HEADER - header;
-    return 1;
+    return NULL;
 }
 
 static void input_reset(struct load *load, const struct arrived *arrived) {
@@ -66,15 +68,20 @@ static void input_syn_ack(struct load *load, const struct client *client, const 
         flight->state = FLIGHT_ANSWER;
         flight->sent = load->now;
         flight->tries = 0;
-        load_ask(load, client, client->iss + 1, arrived->seq + 1, flight);
+        flight->ack = arrived->seq + 1;
+        flight->heard = 1;
+        load_ask(load, client, client->iss + 1, flight->ack, flight);
     } else {
         load->result.late += !flight;
         load_put(load, client, client->iss + 1, arrived->seq + 1, TCP_ACK);
     }
 }
 
-static void answered(struct load *load, struct flight *flight) {
+static void answered(struct load *load, struct flight *flight, uint32_t seq) {
     load->result.latency[load_bucket((uint64_t)(load->now - flight->began))]++;
+    flight->before = (struct answer){flight->client, flight->asked, seq};
+    flight->ack = seq + load->config.payload;
+    flight->heard = 1;
     if (load->order.kind != LOAD_LIFE) {
         load_end(load, flight, &load->result.done);
         return;
@@ -94,24 +101,41 @@ static void input_lie(struct load *load, const struct arrived *arrived) {
     }
 }
 
-/* One request is out at a time, so what the server has acknowledged says which answer this is. */
+/* An answer to nothing in flight. What the server says twice stands twice in its stream, and arrives right after the
+ * first, before this place has another answer; what its TCP sends again for want of an acknowledgement stands where it
+ * stood, and may come much later. */
+static void input_copy(struct load *load, const struct flight *flight, const struct answer *answer) {
+    const struct answer *before = &flight->before;
+    int twice = before->client == answer->client && before->asked == answer->asked && before->seq != answer->seq;
+    ++*(twice ? &load->result.duplicates : &load->result.again);
+}
+
+/* One request is out at a time, so what the server has acknowledged says which answer is the newest. A TCP that saw no
+ * acknowledgement sends older ones again, in one segment with newer ones, and may cut the last of them short. */
 static void input_answer(struct load *load, const struct client *client, const struct arrived *arrived) {
-    uint32_t place, asked;
+    uint32_t payload = load->config.payload, said = arrived->ack - client->iss - 1, taken = 0, place;
+    struct answer answer = {.client = arrived->client};
     uint8_t flags = TCP_ACK;
-    if (arrived->length != load->config.payload ||
-        !load_answer_good(load, client, arrived->data, arrived->client, &place, &asked) ||
-        arrived->ack != client->iss + 1 + (asked + 1) * load->config.payload) {
-        input_lie(load, arrived);
-    } else {
+    int newest = 0;
+    while (!newest && arrived->length - taken >= payload &&
+           load_answer_good(load, client, arrived->data + taken, arrived->client, &place, &answer.asked) &&
+           (answer.asked + 1) * payload <= said) {
         struct flight *flight = &load->flights[place];
-        if (flight->state == FLIGHT_ANSWER && flight->client == arrived->client && flight->asked == asked) {
-            answered(load, flight);
+        newest = (answer.asked + 1) * payload == said;
+        answer.seq = arrived->seq + taken;
+        taken += payload;
+        if (flight->state == FLIGHT_ANSWER && flight->client == answer.client && flight->asked == answer.asked) {
+            answered(load, flight, answer.seq);
             flags |= flight->state == FLIGHT_FIN ? TCP_FIN : 0;
         } else {
-            load->result.duplicates++;
+            input_copy(load, flight, &answer);
         }
     }
-    load_put(load, client, arrived->ack, arrived->seq + arrived->length, flags);
+    if (!taken || (newest && taken < arrived->length)) {
+        input_lie(load, arrived);
+        taken = arrived->length;
+    }
+    load_put(load, client, arrived->ack, arrived->seq + taken, flags);
 }
 
 static void input_fin(struct load *load, const struct client *client, const struct arrived *arrived) {
@@ -124,8 +148,9 @@ static void input_fin(struct load *load, const struct client *client, const stru
 
 static void input_frame(struct load *load, const struct frame *frame) {
     struct arrived arrived;
-    if (!read_frame(load, frame, &arrived)) {
-        load->result.bad++;
+    uint64_t *other = read_frame(load, frame, &arrived);
+    if (other) {
+        ++*other;
         return;
     }
     struct client client;

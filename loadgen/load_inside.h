@@ -10,12 +10,19 @@ enum { LOAD_PORT_FIRST = 1024, LOAD_PORTS = 60000, LOAD_WINDOW = 65535, LOAD_SCA
 
 enum flight_state { FLIGHT_FREE, FLIGHT_SYN, FLIGHT_ANSWER, FLIGHT_FIN };
 
+struct answer {
+    uint32_t client, asked, seq;
+};
+
 struct flight {          /* one operation */
     int64_t sent, began; /* its last segment; its first */
     uint32_t client;
-    uint32_t asked; /* requests before this one */
-    uint8_t state;  /* enum flight_state */
-    uint8_t tries;
+    uint32_t asked;       /* requests before this one */
+    uint32_t ack;         /* the server's next byte, if a frame has said it */
+    uint8_t state;        /* enum flight_state */
+    uint8_t tries;        /* since something came */
+    uint8_t heard;        /* 1: `ack` is known */
+    struct answer before; /* the last answer that an operation in this place got */
 };
 
 struct client {       /* what is known of one without having seen a frame */

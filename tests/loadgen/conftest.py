@@ -1,0 +1,5 @@
+"""Fixtures: cores with actors written in C."""
+
+from rig import handlers
+
+__all__ = ["handlers"]
