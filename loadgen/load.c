@@ -125,11 +125,11 @@ static int begin_one(struct load *load, uint64_t allowed) {
     return 1;
 }
 
-/* How many operations may have begun by now. */
+/* How many operations may have begun by now: none before the first order. */
 static uint64_t allowance(const struct load *load) {
     const struct load_order *order = &load->order;
     uint64_t most = UINT64_MAX;
-    if (load->stop) {
+    if (load->stop || !order->count) {
         return 0;
     }
     if (order->rounds) {

@@ -31,6 +31,14 @@ def test_all_four_orders(handlers: Handlers) -> None:
         assert load.counter("received_bytes") == load.counter("sent_bytes") == 5 * COUNT * PAYLOAD
 
 
+def test_nothing_before_an_order(handlers: Handlers) -> None:
+    """Clients that wait for their first order send nothing."""
+    with Loading(handlers) as load:
+        load.rest(100)
+        assert load.counter("rx_frames") == 0
+        assert seen(load.order(Order("open", 5))) == GOOD | {"done": 5}
+
+
 def test_what_is_none_of_ours_is_no_error(handlers: Handlers) -> None:
     """Beside each answer come a question for an address, IPv6, a ping, TCP of another server and half a frame: they
     are counted apart, and no order minds."""
