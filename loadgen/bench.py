@@ -56,8 +56,10 @@ class Site:
     slices: list[Report] = field(default_factory=list)
     """Of the last order, as it went."""
 
-    async def carry_out(self, title: str, order: Order, total: int, seconds: float = 0) -> Report:
-        """An order under a progress bar; its errors are added up."""
+    async def carry_out(
+        self, title: str, order: Order, total: int, seconds: float = 0, *, stop: bool = False
+    ) -> Report:
+        """An order under a progress bar; its errors are added up. `seconds` and `stop`: see Generator.order_for."""
         self.slices = []
         with self.phases.phase(title, total) as moved:
 
@@ -66,7 +68,7 @@ class Site:
                 moved(report.done)
 
             if seconds:
-                report = await self.clients.order_for(order, seconds, hear)
+                report = await self.clients.order_for(order, seconds, hear, stop=stop)
             else:
                 report = await self.clients.order(order, hear)
             moved(report.done)
@@ -193,9 +195,8 @@ async def latency(
     async with site(connections, payload, phases) as here:
         await here.open(connections)
         order = Order("request", connections, asked=1, rounds=0, rate=load, sequence="random")
-        with phases.phase("requests", 0):
-            report = await here.clients.order_for(order, seconds, stop=True)
-        here.count(report)
+        total = round(load * seconds)
+        report = await here.carry_out("requests", order, total, seconds, stop=True)
         middle = report.quantile(0.5)
         return {
             "load": round(report.done / report.seconds),
@@ -204,6 +205,7 @@ async def latency(
             "p999_us": report.quantile(0.999),
             "stalls_over_10us": report.slower(middle + GAP),
             "spin_gaps_over_10us": gaps,
+            "errors": here.errors + connections - here.runtime.live(0),
         }
 
 

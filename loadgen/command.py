@@ -3,12 +3,16 @@
 import argparse
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 SECONDS = 30.0
 LIVES = 50_000_000
 """At more than a million a second, half a minute of them."""
+INTERRUPTED = 130
+"""The exit code, as shells have it."""
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +103,18 @@ def _measure_latency(options: argparse.Namespace, phases: Any) -> Measured:
 def _body(options: argparse.Namespace) -> int:
     from .show import Phases, table
 
-    measure: Callable[[argparse.Namespace, Any], Measured] = options.measure
-    result = asyncio.run(measure(options, Phases(silent=options.json)))
+    try:
+        result = asyncio.run(_measured(options, Phases(silent=options.json)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("interrupted: nothing is left", file=sys.stderr)
+        return INTERRUPTED
     print(json.dumps(result) if options.json else table(result))
-    return 1 if result.get("errors") else 0
+    return 1 if result["errors"] else 0
+
+
+async def _measured(options: argparse.Namespace, phases: Any) -> dict[str, Any]:
+    """What was asked for; SIGTERM ends it as Ctrl-C does."""
+    running: Any = asyncio.current_task()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    measure: Callable[[argparse.Namespace, Any], Measured] = options.measure
+    return await measure(options, phases)

@@ -1,11 +1,18 @@
 """`splitplane bench` as anyone runs it, at sizes of a test."""
 
 import json
+import os
+import pty
+import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from splitplane.controlplane.command import main
+from splitplane.runtime.machine import read_machine
 
 COMMAND = [sys.executable, "-m", "splitplane", "bench"]
 KEYS = {
@@ -37,6 +44,7 @@ KEYS = {
         "p999_us",
         "stalls_over_10us",
         "spin_gaps_over_10us",
+        "errors",
     ],
 }
 
@@ -81,10 +89,11 @@ def test_churn(live: str) -> None:
 
 
 def test_latency() -> None:
-    """The load is the one asked for, and quantiles are in order."""
+    """The load is the one asked for, quantiles are in order, and every answer came."""
     options = ("--connections", "500", "--rate", "2000", "--seconds", "0.5")
     found = bench("latency", *options)
     assert found["load"] <= 2100
+    assert found["errors"] == 0
     assert 0 < found["p50_us"] <= found["p99_us"] <= found["p999_us"]
 
 
@@ -95,6 +104,89 @@ def test_a_table_for_people() -> None:
     assert done.returncode == 0, done.stderr
     assert ["opened", "1,000"] in [line.split() for line in done.stdout.splitlines()]
     assert "verify" in done.stderr
+
+
+@pytest.mark.parametrize("what", list(KEYS))
+def test_an_error_is_an_exit_code(
+    what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A measurement whose answers were not all as they must be ends with 1, whichever it is."""
+
+    async def one_wrong(*_: object) -> dict[str, Any]:
+        return dict.fromkeys(KEYS[what], 0) | {"errors": 1}
+
+    monkeypatch.setattr(f"splitplane.loadgen.bench.{what}", one_wrong)
+    assert main(["bench", what, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"] == 1
+
+
+def on_terminal(*words: str) -> str:
+    """All that a command shows on a terminal of its own."""
+    end, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    with subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as run:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO: nobody holds the other end any more
+            while piece := os.read(end, 65536):
+                shown += piece
+        os.close(end)
+    assert run.returncode == 0, shown
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "bar"),
+    [
+        ("connections", ("--count", "20000", "--rate", "20000"), "open"),
+        ("latency", ("--connections", "500", "--rate", "5000", "--seconds", "1"), "requests"),
+    ],
+)
+def test_a_bar_moves_on_a_terminal(what: str, options: tuple[str, ...], bar: str) -> None:
+    """On a terminal a bar says how much of the whole is done, more each time, and the table follows."""
+    shown = on_terminal(*COMMAND, what, *options)
+    counts = re.findall(rf"{bar} [^\r\n]*?(\d+)/(\d+) ", shown)
+    done = [int(count) for count, _ in counts]
+    whole = {"connections": "20000", "latency": "5000"}[what]
+    assert {total for _, total in counts} == {whole}, shown
+    assert done == sorted(done)
+    assert len(set(done)) > 2
+    assert ["errors", "0"] in [line.split() for line in shown.splitlines()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(number: int) -> None:
+    """Ctrl-C or SIGTERM in the middle ends it in words; no process is left."""
+    command = [*COMMAND, "frames", "--connections", "1000", "--seconds", "100"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        for line in running.stderr:
+            if line.startswith("requests"):
+                break
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (130, "interrupted: nothing is left\n")
+
+
+def test_what_memory_cannot_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With 1 GiB free, ten million are refused before anything starts, in one line: what is wanted by part, what a
+    connection takes, and how many would fit."""
+    small = read_machine()
+
+    def poor() -> object:
+        return type(small)(**(small.as_dict() | {"memory_available": 2**30, "huge_free": 0}))
+
+    monkeypatch.setattr("splitplane.runtime.plan.read_machine", poor)
+    assert main(["bench", "connections", "--count", "10000000"]) == 1
+    out, said = capsys.readouterr()
+    assert (out, said.count("\n")) == ("", 1)
+    assert "--count = 10000000" in said
+    assert "1,024 MiB free: records 1,220.7 MiB + " in said
+    assert re.search(r"\d+ B a connection: at most \d+000 fit", said)
 
 
 @pytest.mark.parametrize(
