@@ -3,7 +3,7 @@
 Each is a coroutine that returns the object `--json` prints.
 """
 
-import os
+import asyncio
 import statistics
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..nic.memory import create
 from ..runtime.layout import Layout
 from ..runtime.machine import read_machine
 from ..runtime.plan import CorePlan
@@ -19,8 +18,8 @@ from ..runtime.runtime import Runtime
 from .clients import Order, Report
 from .generator import Generator
 from .resident import huge_pages_taken, resident
+from .road import MEMORY, Road
 from .server import (
-    FLIGHT,
     Place,
     make_layout,
     place,
@@ -34,6 +33,9 @@ from .show import Phases
 Visit = Literal["random", "hot", "robin"]
 HOT = 100
 """A hot subset is one part in so many of the connections."""
+SETTLED = 20.0
+"""Seconds within which the server has seen the last of what its clients did: a frame of it may be lost, and go again."""
+LOOK = 0.005
 GAP = 10.0
 """Microseconds: longer, and a core stood still."""
 CEILING = 2.0
@@ -53,27 +55,32 @@ class Site:
     failed: int = 0
     answers: int = 0
     again: int = 0
-    slices: list[Report] = field(default_factory=list)
-    """Of the last order, as it went."""
+    slices: list[tuple[int, int, int]] = field(default_factory=list)
+    """(nanoseconds, frames received, operations done) of the last order, as it went."""
 
     async def carry_out(
         self, title: str, order: Order, total: int, seconds: float = 0, *, stop: bool = False
     ) -> Report:
         """An order under a progress bar; its errors are added up. `seconds` and `stop`: see Generator.order_for."""
-        self.slices = []
+        self.slices, before = [], self.received
         with self.phases.phase(title, total) as moved:
 
             def hear(report: Report) -> None:
-                self.slices.append(report)
+                self.slices.append((report.nanoseconds, self.received - before, report.done))
                 moved(report.done)
 
             if seconds:
                 report = await self.clients.order_for(order, seconds, hear, stop=stop)
             else:
                 report = await self.clients.order(order, hear)
-            moved(report.done)
+            hear(report)
         self.count(report)
         return report
+
+    @property
+    def received(self) -> int:
+        """Frames that have reached the server: those that its clients sent may have been lost."""
+        return self.runtime.counters(0)["rx_frames"]
 
     def count(self, report: Report) -> None:
         """Adds up what went wrong, and the answers."""
@@ -96,33 +103,52 @@ class Site:
     async def close(self, count: int, asked: int) -> None:
         """Closes them; what is still there then is an error."""
         await self.carry_out("close", Order("close", count, asked=asked), count)
-        self.failed += self.runtime.live(0)
+        await self.left(0)
+
+    async def left(self, wanted: int) -> None:
+        """So many connections must be live in the end; others, and those that aren't, are errors."""
+        for _ in range(round(SETTLED / LOOK)):
+            if self.runtime.live(0) == wanted:
+                break
+            await asyncio.sleep(LOOK)
+        self.failed += abs(self.runtime.live(0) - wanted)
 
 
 @asynccontextmanager
-async def site(connections: int, payload: int, phases: Phases) -> AsyncIterator[Site]:
-    """A server with room for so many connections and clients beside it. MachineError if it can't be had."""
+async def site(
+    connections: int, payload: int, phases: Phases, road: Road, numbers: int = 0
+) -> AsyncIterator[Site]:
+    """A server with room for so many connections and clients beside it, more of them in all if `numbers` says so.
+
+    MachineError if it can't be had.
+    """
     where = place(read_machine())
-    async with loaded(make_layout(connections, payload, where.server), payload, phases) as made:
+    layout = make_layout(connections, payload, where.server, road=road)
+    async with loaded(layout, payload, phases, road, max(numbers, connections)) as made:
         yield made
 
 
 @asynccontextmanager
-async def loaded(layout: Layout, payload: int, phases: Phases) -> AsyncIterator[Site]:
-    """As `site`, with a layout of one's own: one core over a memory wire, whose actor sends requests back."""
+async def loaded(
+    layout: Layout, payload: int, phases: Phases, road: Road = MEMORY, numbers: int = 1
+) -> AsyncIterator[Site]:
+    """As `site`, with a layout of one's own: one core at the end of a road, whose actor sends requests back."""
     where = place(read_machine())
     core = refuse_too_much(layout)
     phases.say(f"server on CPU {where.server}, clients on CPU {where.clients}")
     async with Runtime(layout) as runtime:
-        known = target_of(runtime, payload)
-        async with Generator(runtime.wire(0), 1, where.clients, known) as clients:
-            yield Site(runtime, clients, core, where, phases, payload)
+        with road.beside(runtime, numbers) as end:
+            known = target_of(runtime, payload, road)
+            async with Generator(end, where.clients, known) as clients:
+                yield Site(runtime, clients, core, where, phases, payload)
 
 
-async def connections(count: int, rate: float, payload: int, phases: Phases) -> dict[str, Any]:
+async def connections(
+    count: int, rate: float, payload: int, phases: Phases, road: Road = MEMORY
+) -> dict[str, Any]:
     """Opens them at a rate, asks each once more in random order, closes them."""
     taken = huge_pages_taken()
-    async with site(count, payload, phases) as here:
+    async with site(count, payload, phases, road) as here:
         opened = await here.open(count, rate)
         live = here.runtime.live(0)
         again = Order("request", count, asked=1, sequence="random")
@@ -130,6 +156,7 @@ async def connections(count: int, rate: float, payload: int, phases: Phases) -> 
         kernel = _as_the_kernel_says(here, count, huge_pages_taken() - taken)
         await here.close(count, 2)
         return {
+            "driver": road.driver,
             "opened": opened.done,
             "live": live,
             "verified": verified.done,
@@ -154,19 +181,25 @@ def _as_the_kernel_says(here: Site, count: int, taken: int) -> dict[str, float |
 
 
 async def frames(
-    connections: int, visit: Visit, seconds: float, payload: int, phases: Phases
+    connections: int,
+    visit: Visit,
+    seconds: float,
+    payload: int,
+    phases: Phases,
+    road: Road = MEMORY,
 ) -> dict[str, Any]:
     """Requests over all live connections, or a hundredth of them, each at most once a round, as fast as answered."""
     count = max(connections // HOT, 1) if visit == "hot" else connections
     order = Order(
         "request", count, asked=1, rounds=0, sequence="robin" if visit == "robin" else "random"
     )
-    most = await _ceiling(payload, phases, replace(order, asked=0))
-    async with site(connections, payload, phases) as here:
+    most = await _ceiling(payload, phases, replace(order, asked=0), road)
+    async with site(connections, payload, phases, road) as here:
         await here.open(connections)
         await here.carry_out("requests", order, 0, seconds)
-        rate = _rate([(one.nanoseconds, one.tx_frames) for one in here.slices])
+        rate = _rate([(now, frames) for now, frames, _ in here.slices])
         return {
+            "driver": road.driver,
             "connections": connections,
             "order": visit,
             "frames_per_s": round(rate),
@@ -176,29 +209,42 @@ async def frames(
         }
 
 
-async def churn(connections: int, lives: int, payload: int, phases: Phases) -> dict[str, Any]:
+async def churn(
+    connections: int, lives: int, payload: int, phases: Phases, road: Road = MEMORY
+) -> dict[str, Any]:
     """Open, ask, answer, close, so many times, beside so many connections that stay."""
-    async with site(connections + 2 * FLIGHT, payload, phases) as here:
+    room = connections + 2 * road.flight
+    async with site(room, payload, phases, road, connections + lives) as here:
         if connections:
             await here.open(connections)
         report = await here.carry_out("lives", Order("life", lives, first=connections), lives)
-        here.failed += abs(here.runtime.live(0) - connections)
-        rate = _rate([(one.nanoseconds, one.done) for one in (*here.slices, report)])
-        return {"lives_per_s": round(rate), "errors": here.errors}
+        await here.left(connections)
+        counts = [(now, done) for now, _, done in here.slices]
+        return {
+            "driver": road.driver,
+            "lives_per_s": round(_rate([*counts, (report.nanoseconds, report.done)])),
+            "errors": here.errors,
+        }
 
 
 async def latency(
-    connections: int, load: float, seconds: float, payload: int, phases: Phases
+    connections: int,
+    load: float,
+    seconds: float,
+    payload: int,
+    phases: Phases,
+    road: Road = MEMORY,
 ) -> dict[str, Any]:
     """Requests at a rate, timed from when each was due; and how often the CPU stands still by itself."""
     gaps = await _gaps(seconds, phases)
-    async with site(connections, payload, phases) as here:
+    async with site(connections, payload, phases, road) as here:
         await here.open(connections)
         order = Order("request", connections, asked=1, rounds=0, rate=load, sequence="random")
         total = round(load * seconds)
         report = await here.carry_out("requests", order, total, seconds, stop=True)
         middle = report.quantile(0.5)
         return {
+            "driver": road.driver,
             "load": round(report.done / report.seconds),
             "p50_us": middle,
             "p99_us": report.quantile(0.99),
@@ -209,31 +255,25 @@ async def latency(
         }
 
 
-async def _ceiling(payload: int, phases: Phases, order: Order) -> int:
+async def _ceiling(payload: int, phases: Phases, order: Order, road: Road) -> int:
     """Frames a second that reach an empty echo in the server's place."""
     where = place(read_machine())
-    wire = create()
-    try:
-        with phases.phase("ceiling", 0):
-            async with (
-                Generator(wire, 0, where.server),
-                Generator(wire, 1, where.clients, target(payload, FLIGHT)) as clients,
-            ):
-                report = await clients.order_for(order, CEILING, stop=True)
-    finally:
-        os.close(wire)
-    return round(report.tx_frames / report.seconds)
+    with phases.phase("ceiling", 0), road.bare(order.count) as (server, clients):
+        known = target(payload, road, road.flight)
+        async with (
+            Generator(server, where.server) as mirror,
+            Generator(clients, where.clients, known) as load,
+        ):
+            before = await mirror.mirrored()
+            report = await load.order_for(order, CEILING, stop=True)
+            return round((await mirror.mirrored() - before) / report.seconds)
 
 
 async def _gaps(seconds: float, phases: Phases) -> int:
     """How often a loop that only reads the clock stands still on the server's CPU."""
-    wire = create()
-    try:
-        with phases.phase("gaps of an empty loop", 0):
-            async with Generator(wire, 0, place(read_machine()).server) as alone:
-                return await alone.spin_gaps(seconds, GAP)
-    finally:
-        os.close(wire)
+    with phases.phase("gaps of an empty loop", 0), MEMORY.bare(1) as (end, _):
+        async with Generator(end, place(read_machine()).server) as alone:
+            return await alone.spin_gaps(seconds, GAP)
 
 
 def _rate(counts: list[tuple[int, int]]) -> float:

@@ -27,6 +27,12 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
         kind = kinds.add_parser(name, help=text, allow_abbrev=False)
         add(kind)
         kind.add_argument("--payload", type=int, default=64, help="bytes of a request (64)")
+        kind.add_argument(
+            "--driver",
+            choices=("memory", "afxdp", "tap"),
+            default="memory",
+            help="between the two cores: a virtual wire (memory), AF_XDP on a veth pair (afxdp, as root), or TAP",
+        )
         kind.add_argument("--json", action="store_true", help="one object on stdout")
 
 
@@ -76,35 +82,39 @@ def _latency(parser: argparse.ArgumentParser) -> None:
 Measured = Coroutine[Any, Any, dict[str, Any]]
 
 
-def _measure_connections(options: argparse.Namespace, phases: Any) -> Measured:
+def _measure_connections(options: argparse.Namespace, phases: Any, road: Any) -> Measured:
     from .bench import connections
 
-    return connections(options.count, options.rate, options.payload, phases)
+    return connections(options.count, options.rate, options.payload, phases, road)
 
 
-def _measure_frames(options: argparse.Namespace, phases: Any) -> Measured:
+def _measure_frames(options: argparse.Namespace, phases: Any, road: Any) -> Measured:
     from .bench import frames
 
-    return frames(options.count, options.order, options.seconds, options.payload, phases)
+    return frames(options.count, options.order, options.seconds, options.payload, phases, road)
 
 
-def _measure_churn(options: argparse.Namespace, phases: Any) -> Measured:
+def _measure_churn(options: argparse.Namespace, phases: Any, road: Any) -> Measured:
     from .bench import churn
 
-    return churn(options.count, options.lives, options.payload, phases)
+    return churn(options.count, options.lives, options.payload, phases, road)
 
 
-def _measure_latency(options: argparse.Namespace, phases: Any) -> Measured:
+def _measure_latency(options: argparse.Namespace, phases: Any, road: Any) -> Measured:
     from .bench import latency
 
-    return latency(options.count, options.rate, options.seconds, options.payload, phases)
+    return latency(options.count, options.rate, options.seconds, options.payload, phases, road)
 
 
 def _body(options: argparse.Namespace) -> int:
+    from .road import road
     from .show import Phases, table
 
     try:
-        result = asyncio.run(_measured(options, Phases(silent=options.json)))
+        way = road(
+            options.driver
+        )  # while this process has one thread: a namespace of its user's wants that
+        result = asyncio.run(_measured(options, Phases(silent=options.json), way))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted: nothing is left", file=sys.stderr)
         return INTERRUPTED
@@ -112,9 +122,9 @@ def _body(options: argparse.Namespace) -> int:
     return 1 if result["errors"] else 0
 
 
-async def _measured(options: argparse.Namespace, phases: Any) -> dict[str, Any]:
+async def _measured(options: argparse.Namespace, phases: Any, way: Any) -> dict[str, Any]:
     """What was asked for; SIGTERM ends it as Ctrl-C does."""
     running: Any = asyncio.current_task()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    measure: Callable[[argparse.Namespace, Any], Measured] = options.measure
-    return await measure(options, phases)
+    measure: Callable[[argparse.Namespace, Any, Any], Measured] = options.measure
+    return await measure(options, phases, way)

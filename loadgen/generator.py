@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from ..runtime.errors import StartError
 from .clients import Order, Report, Target
+from .end import End
 
 PATIENCE = 60.0
 """Seconds within which the process must come up."""
@@ -18,20 +19,19 @@ Progress = Callable[[Report], None]
 
 
 class Generator:
-    """A process at one side of a wire, pinned to a CPU: clients of `target`, or without one a mirror in its place.
+    """A process at one end of a road, pinned to a CPU: clients of `target`, or without one a mirror in its place.
 
     Enter it with `async with`. Every method raises StartError when the process is gone.
     """
 
-    def __init__(self, wire: int, side: int, cpu: int, target: Target | None = None) -> None:
+    def __init__(self, end: End, cpu: int, target: Target | None = None) -> None:
         self._boot = {
             "parent": os.getpid(),
-            "wire": wire,
-            "side": side,
             "cpu": cpu,
+            "end": asdict(end),
             "target": None if target is None else _plain(target),
         }
-        self._wire = wire
+        self._inherited = (end.descriptor,) if end.descriptor >= 0 else ()
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -41,7 +41,7 @@ class Generator:
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            pass_fds=(self._wire,),
+            pass_fds=self._inherited,
             limit=1 << 22,
             start_new_session=True,
         )
@@ -85,6 +85,11 @@ class Generator:
         """How often a spinning loop on that CPU stands still for longer: only without a target."""
         await self._tell({"spin": seconds, "gap": microseconds})
         return int((await self._line())["done"]["gaps"])
+
+    async def mirrored(self) -> int:
+        """Frames that have come to a mirror so far."""
+        await self._tell({})
+        return int((await self._line())["done"]["frames"])
 
     async def end(self) -> None:
         """Ends the process and waits for that. Safe to repeat."""

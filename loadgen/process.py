@@ -11,16 +11,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ..nic.memory import Wire
 from ..runtime import system
 from .clients import Clients, Order, Target, mirror, spin_gaps
+from .end import End
 
 SLICE = 0.02
 """Seconds between two looks at the input."""
 TELL = 0.1
 """Seconds between two reports while an order runs."""
 RESTING = 0.01
-"""Seconds between two looks at the wire without an order."""
+"""Seconds between two looks at the road without an order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Boot:
     """What the process is told when it starts."""
 
     parent: int
-    wire: int
-    side: int
     cpu: int
+    end: dict[str, Any]
+    """End's fields."""
     target: dict[str, Any] | None
     """Target's fields; None: it is no client but stands at the server's end."""
 
@@ -43,15 +43,15 @@ def main(text: str) -> int:
     system.wake_exactly()
     system.pin(boot.cpu)
     os.set_blocking(0, False)
-    with Wire(boot.wire, boot.side) as wire:
+    with End(**boot.end).open() as opened:
         if boot.target is None:
-            _floor(wire)
+            _floor(opened)
             return 0
         parts = dict(boot.target)
         parts["server_mac"] = bytes.fromhex(parts["server_mac"])
         parts["server_key"] = tuple(parts["server_key"])
         key = (int.from_bytes(os.urandom(8)), int.from_bytes(os.urandom(8)))
-        with Clients(wire, Target(**parts), key, time.monotonic_ns()) as clients:
+        with Clients(opened, Target(**parts), key, time.monotonic_ns()) as clients:
             _say({"ready": True})
             _serve(clients)
     return 0
@@ -98,14 +98,15 @@ def _serve(clients: Clients) -> None:
             _say({"so_far": clients.report(latency=False).as_dict()})
 
 
-def _floor(wire: Wire) -> None:
-    """At the server's end of a wire, without a server: sends requests back, or spins when told to."""
+def _floor(opened: Any) -> None:
+    """At the server's end of a road, without a server: sends requests back and counts them, or spins when told to."""
     _say({"ready": True})
-    orders = Input()
+    orders, frames = Input(), 0
     while not orders.ended:
         for line in orders.take(0):
-            _say({"done": {"gaps": spin_gaps(line["spin"], line["gap"])}})
-        mirror(wire, SLICE)
+            gaps = spin_gaps(line["spin"], line["gap"]) if "spin" in line else 0
+            _say({"done": {"gaps": gaps, "frames": frames}})
+        frames += mirror(opened, SLICE)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""The server under load: a layout of one core over a memory wire, checked against the machine with the arithmetic."""
+"""The server under load: a layout of one core at one end of a road, checked against the machine with the arithmetic."""
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +11,9 @@ from ..runtime.runtime import Runtime
 from ..runtime.system import show_cpus
 from .actor import Answer
 from .clients import PAYLOAD_LEAST, PAYLOAD_MOST, Target
+from .road import ADDRESS, FIRST_CLIENT, MEMORY, Road
 
-ADDRESS = "10.0.0.1/8"
-FIRST_CLIENT = "10.64.0.0"
 PORT = 7
-MAC = bytes((2, *b"SPLT", 0))
-"""The server's end of a memory wire (nic/memory.c)."""
-FLIGHT = 512
-"""Operations in flight: each has two frames out at most, and a wire holds 1024 each way."""
-PAYLOAD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +37,9 @@ def place(machine: Machine) -> Place:
     return Place(machine.cpus[-1], machine.cpus[0])
 
 
-def make_layout(connections: int, payload: int, cpu: int, actor: Any = Answer) -> Layout:
+def make_layout(
+    connections: int, payload: int, cpu: int, actor: Any = Answer, road: Road = MEMORY
+) -> Layout:
     """One core with room for so many connections. LayoutError beyond 16 777 215, or for an odd payload."""
     problems = []
     if not 1 <= connections <= CONNECTIONS_MAX:
@@ -60,7 +55,7 @@ def make_layout(connections: int, payload: int, cpu: int, actor: Any = Answer) -
         "cpus": [cpu],
         "nic": "wire",
         "connections": connections,
-        "busy": min(1.0, max(8 * FLIGHT / connections, 1 / 1024)),
+        "busy": min(1.0, max(8 * road.flight / connections, 1 / 1024)),
         "buffers": "16 MiB",
         "idle": "spin",
         "listen": [listen | {"reply_reserve": 4096, "max_unconsumed": 65536}],
@@ -69,7 +64,7 @@ def make_layout(connections: int, payload: int, cpu: int, actor: Any = Answer) -
         {
             "name": "bench",
             "supervision": {"drain_seconds": 0.1},
-            "nic": {"wire": {"driver": "memory", "address": ADDRESS}},
+            "nic": {"wire": road.nic() | {"address": str(ADDRESS)}},
             "group": {"load": group},
         }
     )
@@ -111,23 +106,23 @@ def state_bytes(core: CorePlan) -> int:
     return core.total - core.sections["buffers"] - core.sections["frames"] + core.lists
 
 
-def target_of(runtime: Runtime, payload: int) -> Target:
+def target_of(runtime: Runtime, payload: int, road: Road) -> Target:
     """What the clients must know of a running server."""
-    state = runtime._held.cores[0].state
-    return target(payload, half_open_limit(runtime.layout, "load"), state.sequence_key)
-
-
-def target(payload: int, half_open: int, key: tuple[int, int] = (0, 0)) -> Target:
-    """Clients that leave no more than so many connections half open, of a server with that key."""
-    flight = FLIGHT
+    half_open = half_open_limit(runtime.layout, "load")
+    flight = road.flight
     while flight > max(half_open, 2):
         flight //= 2
+    return target(payload, road, flight, runtime._held.cores[0].state.sequence_key)
+
+
+def target(payload: int, road: Road, flight: int, key: tuple[int, int] = (0, 0)) -> Target:
+    """Clients with so many operations in flight, of a server with that key."""
     return Target(
-        server_address=int(ipaddress.IPv4Interface(ADDRESS).ip),
+        server_address=int(ADDRESS.ip),
         server_port=PORT,
-        server_mac=MAC,
+        server_mac=road.server_mac(),
         server_key=key,
-        first_client=int(ipaddress.IPv4Address(FIRST_CLIENT)),
+        first_client=int(FIRST_CLIENT),
         payload=payload,
         flight=flight,
     )

@@ -13,6 +13,8 @@ PAGE = 4096
 XDP_REDIRECT = 4
 QUEUES_MOST: int = lib.AFXDP_QUEUES
 REGION_HEADER: int = lib.XDP_REGION_HEADER
+STEER_ENTRIES: int = lib.STEER_ENTRIES
+"""Addresses and ports that the program can tell from others."""
 
 
 def frames_of(space: int, queues: int) -> int:

@@ -1,7 +1,6 @@
 """`splitplane demo`, as a newcomer runs it."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -11,12 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rights import ALONE, APART, BARE, ROOT
 from splitplane.controlplane.visitor import quantile
 
 COMMAND = [sys.executable, "-m", "splitplane", "demo"]
-ROOT = os.geteuid() == 0
-APART = ROOT or subprocess.run(["unshare", "-Urn", "true"], check=False).returncode == 0
-"""Whether this user may have a network namespace: not in a chroot, nor where user namespaces are forbidden."""
 DRIVERS = ["kernel"] + ["tap"] * APART + ["afxdp"] * (APART and ROOT)
 KEYS = [
     "driver",
@@ -35,16 +32,6 @@ KEYS = [
     "frames_rx",
     "frames_tx",
 ]
-BARE = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-ALONE = (
-    "unshare",
-    "-Ur",
-    "sh",
-    "-c",
-    'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"',
-    "sh",
-)
-"""Where nobody may have a namespace of his own."""
 
 
 def shown(*arguments: str, prefix: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:

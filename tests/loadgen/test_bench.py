@@ -5,18 +5,27 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import eventually
+from rights import ALONE, APART, BARE, ROOT
 from splitplane.controlplane.command import main
+from splitplane.loadgen.road import Veth
+from splitplane.runtime.errors import MachineError
 from splitplane.runtime.machine import read_machine
 
 COMMAND = [sys.executable, "-m", "splitplane", "bench"]
+ROADS = ["tap"] * APART + ["afxdp"] * (APART and ROOT)
+"""The drivers through Linux that this user may have."""
 KEYS = {
     "connections": [
+        "driver",
         "opened",
         "live",
         "verified",
@@ -29,6 +38,7 @@ KEYS = {
         "page_size",
     ],
     "frames": [
+        "driver",
         "connections",
         "order",
         "frames_per_s",
@@ -36,8 +46,9 @@ KEYS = {
         "ceiling_frames_per_s",
         "errors",
     ],
-    "churn": ["lives_per_s", "errors"],
+    "churn": ["driver", "lives_per_s", "errors"],
     "latency": [
+        "driver",
         "load",
         "p50_us",
         "p99_us",
@@ -95,6 +106,81 @@ def test_latency() -> None:
     assert found["load"] <= 2100
     assert found["errors"] == 0
     assert 0 < found["p50_us"] <= found["p99_us"] <= found["p999_us"]
+
+
+@pytest.mark.parametrize("driver", ROADS)
+def test_connections_through_linux(driver: str) -> None:
+    """Over AF_XDP on a veth pair and over TAP the counts are as exact as over a wire."""
+    found = bench("connections", "--count", "2500", "--driver", driver)
+    counts = [found[name] for name in ("driver", "opened", "live", "verified", "errors")]
+    assert counts == [driver, 2500, 2500, 2500, 0]
+
+
+@pytest.mark.parametrize("driver", ROADS)
+def test_the_others_through_linux(driver: str) -> None:
+    """Frames, lives and requests at a rate as well, none wrong; and the ceiling is that of the same road."""
+    options = ("--driver", driver, "--connections", "2000")
+    found = bench("frames", *options, "--seconds", "0.3")
+    assert (found["driver"], found["errors"]) == (driver, 0)
+    assert found["frames_per_s"] > 0
+    assert found["ceiling_frames_per_s"] > 0
+    assert bench("churn", *options, "--lives", "3000")["errors"] == 0
+    found = bench("latency", *options, "--rate", "2000", "--seconds", "0.5")
+    assert (found["driver"], found["errors"]) == (driver, 0)
+
+
+def in_namespace(inode: int) -> list[int]:
+    """The processes in a network namespace."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "ns/net").stat().st_ino == inode:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("driver", ROADS)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_network_vanishes(driver: str, number: int, code: int) -> None:
+    """After Ctrl-C in the middle, and after kill -9, no process is left in the namespace, so that it is gone with its
+    interfaces; this one never had any of them."""
+    ours = os.stat("/proc/self/ns/net").st_ino
+    options = ("--connections", "1000", "--seconds", "100", "--driver", driver)
+    with subprocess.Popen(
+        [*COMMAND, "frames", *options], stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr
+        for line in running.stderr:
+            if line.startswith("requests"):
+                break
+        its = os.stat(f"/proc/{running.pid}/ns/net").st_ino
+        assert its != ours
+        assert len(in_namespace(its)) > 2
+        assert not {"front", "client", "between"} & {name for _, name in socket.if_nameindex()}
+        running.send_signal(number)
+        assert running.wait(60) == code
+        assert eventually(lambda: not in_namespace(its))
+
+
+@pytest.mark.parametrize("driver", ["tap", "afxdp"])
+def test_a_road_that_cannot_be_had(driver: str) -> None:
+    """Where nobody may have a namespace it is refused in one line, with the reason and what mends it, and nothing was
+    started. In a user namespace that is the reason for AF_XDP, not what some system call says."""
+    reason = "no network namespace of our own: "
+    if driver == "afxdp" and APART:
+        reason = "this is a user namespace, whose rights count only inside: "
+    prefix = (*ALONE, *BARE) if APART else ()
+    command = [*prefix, *COMMAND, "connections", "--driver", driver]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert f"driver {driver} can't be had here: {reason}" in done.stderr
+    assert done.stderr.rstrip().endswith("or --driver memory")
+
+
+def test_more_clients_than_steering_tells_apart() -> None:
+    """Clients beyond the program's table are refused with its size."""
+    with pytest.raises(MachineError, match=r"245760001 clients .* tells 245760000 from others"):
+        Veth()._clients(245_760_001)
 
 
 def test_a_table_for_people() -> None:
