@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..runtime.errors import LayoutError, Problem
 from ..runtime.layout import Layout
 from ..runtime.machine import read_machine
 from ..runtime.plan import CorePlan
@@ -96,9 +97,9 @@ class Site:
         repeats = max(self.again - counters["retransmitted"], 0)
         return max(self.failed + repeats, counters["sent_bytes"] // self.payload - self.answers)
 
-    async def open(self, count: int, rate: float = 0) -> Report:
-        """Connections 0 to count - 1, each with its first answer."""
-        return await self.carry_out("open", Order("open", count, rate=rate), count)
+    async def open(self, count: int, rate: float = 0, first: int = 0) -> Report:
+        """So many connections from number `first` on, each with its first answer."""
+        return await self.carry_out("open", Order("open", count, first=first, rate=rate), count)
 
     async def close(self, count: int, asked: int) -> None:
         """Closes them; what is still there then is an error."""
@@ -144,17 +145,23 @@ async def loaded(
 
 
 async def connections(
-    count: int, rate: float, payload: int, phases: Phases, road: Road = MEMORY
+    count: int, beside: int, rate: float, payload: int, phases: Phases, road: Road = MEMORY
 ) -> dict[str, Any]:
-    """Opens them at a rate, asks each once more in random order, closes them."""
-    taken = huge_pages_taken()
-    async with site(count, payload, phases, road) as here:
-        opened = await here.open(count, rate)
+    """Opens them at a rate, beside others that are there already; asks all once more in random order, closes all."""
+    if beside < 0:
+        raise LayoutError(
+            Problem("", "0 or more connections are there already", "--beside", beside)
+        )
+    every, taken = beside + count, huge_pages_taken()
+    async with site(every, payload, phases, road) as here:
+        if beside:
+            await here.open(beside)
+        opened = await here.open(count, rate, first=beside)
         live = here.runtime.live(0)
-        again = Order("request", count, asked=1, sequence="random")
-        verified = await here.carry_out("verify", again, count)
-        kernel = _as_the_kernel_says(here, count, huge_pages_taken() - taken)
-        await here.close(count, 2)
+        again = Order("request", every, asked=1, sequence="random")
+        verified = await here.carry_out("verify", again, every)
+        kernel = _as_the_kernel_says(here, every, huge_pages_taken() - taken)
+        await here.close(every, 2)
         return {
             "driver": road.driver,
             "opened": opened.done,
@@ -162,10 +169,11 @@ async def connections(
             "verified": verified.done,
             "errors": here.errors,
             "connects_per_s": round(opened.done / opened.seconds),
-            "state_bytes_per_connection": round(state_bytes(here.core) / count, 1),
+            "state_bytes_per_connection": round(state_bytes(here.core) / every, 1),
             **kernel,
             "arena_bytes": here.core.total,
             "page_size": here.runtime.page_size,
+            "beside": beside,
         }
 
 

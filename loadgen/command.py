@@ -41,6 +41,9 @@ def _connections(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=float, default=0, help="new ones a second (0: as fast as answered)"
     )
+    parser.add_argument(
+        "--beside", type=int, default=0, help="open so many before, unmeasured; they stay (0)"
+    )
     parser.set_defaults(body=_body, measure=_measure_connections)
 
 
@@ -85,7 +88,8 @@ Measured = Coroutine[Any, Any, dict[str, Any]]
 def _measure_connections(options: argparse.Namespace, phases: Any, road: Any) -> Measured:
     from .bench import connections
 
-    return connections(options.count, options.rate, options.payload, phases, road)
+    count, beside = options.count, options.beside
+    return connections(count, beside, options.rate, options.payload, phases, road)
 
 
 def _measure_frames(options: argparse.Namespace, phases: Any, road: Any) -> Measured:

@@ -36,6 +36,7 @@ KEYS = {
         "state_bytes_by_huge_pages",
         "arena_bytes",
         "page_size",
+        "beside",
     ],
     "frames": [
         "driver",
@@ -79,6 +80,13 @@ def test_connections() -> None:
     assert found["state_bytes_per_connection"] <= 180
     # The worker's private memory, whatever Python has of its own: some MiB, however many connections there are.
     assert 0 <= found["state_bytes_by_smaps"] - found["state_bytes_per_connection"] < 20e6 / 200_000
+
+
+def test_connections_beside_others() -> None:
+    """3000 are opened, and counted, beside 5000 that were there before: all 8000 are live, verified and closed."""
+    found = bench("connections", "--count", "3000", "--beside", "5000")
+    names = ("opened", "beside", "live", "verified", "errors")
+    assert [found[name] for name in names] == [3000, 5000, 8000, 8000, 0]
 
 
 @pytest.mark.parametrize("order", ["random", "hot", "robin"])
@@ -279,6 +287,7 @@ def test_what_memory_cannot_hold_is_refused(
     ("options", "said"),
     [
         (("--count", "16777216"), "--count = 16777216: a core has 1 to 16777215 connections"),
+        (("--beside", "-1"), "--beside = -1: 0 or more connections are there already"),
         (("--payload", "8"), "--payload = 8: a request has 24 to 1400 bytes"),
     ],
 )
