@@ -5,6 +5,7 @@ Each is a coroutine that returns the object `--json` prints.
 
 import asyncio
 import statistics
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ from .server import (
 from .show import Phases
 
 Visit = Literal["random", "hot", "robin"]
+ERRORS = ("wrong", "lost", "resets", "bad", "duplicates")
+"""Those of a Report."""
 HOT = 100
 """A hot subset is one part in so many of the connections."""
 SETTLED = 20.0
@@ -53,7 +56,8 @@ class Site:
     place: Place
     phases: Phases
     payload: int
-    failed: int = 0
+    wrongs: Counter[str] = field(default_factory=Counter)
+    """Errors by their kind."""
     answers: int = 0
     again: int = 0
     slices: list[tuple[int, int, int]] = field(default_factory=list)
@@ -85,7 +89,7 @@ class Site:
 
     def count(self, report: Report) -> None:
         """Adds up what went wrong, and the answers."""
-        self.failed += report.errors + report.duplicates
+        self.wrongs.update({kind: getattr(report, kind) for kind in ERRORS})
         self.answers += report.answers + report.wrong
         self.again += report.again
 
@@ -95,7 +99,14 @@ class Site:
         the core's TCP has sent again, if its actor said no more than it was asked."""
         counters = self.runtime.counters(0)
         repeats = max(self.again - counters["retransmitted"], 0)
-        return max(self.failed + repeats, counters["sent_bytes"] // self.payload - self.answers)
+        said = counters["sent_bytes"] // self.payload - self.answers
+        return max(self.wrongs.total() + repeats, said)
+
+    def explain(self) -> None:
+        """On standard error what the errors were, if there are any."""
+        if self.errors:
+            parts = [f"{kind} {count}" for kind, count in self.wrongs.items() if count]
+            self.phases.warn(f"errors: {', '.join(parts) or 'answers that nobody asked for'}")
 
     async def open(self, count: int, rate: float = 0, first: int = 0) -> Report:
         """So many connections from number `first` on, each with its first answer."""
@@ -112,7 +123,7 @@ class Site:
             if self.runtime.live(0) == wanted:
                 break
             await asyncio.sleep(LOOK)
-        self.failed += abs(self.runtime.live(0) - wanted)
+        self.wrongs["left over or missing"] += abs(self.runtime.live(0) - wanted)
 
 
 @asynccontextmanager
@@ -141,7 +152,9 @@ async def loaded(
         with road.beside(runtime, numbers) as end:
             known = target_of(runtime, payload, road)
             async with Generator(end, where.clients, known) as clients:
-                yield Site(runtime, clients, core, where, phases, payload)
+                made = Site(runtime, clients, core, where, phases, payload)
+                yield made
+                made.explain()
 
 
 async def connections(
@@ -205,6 +218,7 @@ async def frames(
     async with site(connections, payload, phases, road) as here:
         await here.open(connections)
         await here.carry_out("requests", order, 0, seconds)
+        await here.left(connections)
         rate = _rate([(now, frames) for now, frames, _ in here.slices])
         return {
             "driver": road.driver,
@@ -213,7 +227,7 @@ async def frames(
             "frames_per_s": round(rate),
             "cycles_per_frame": round(cycles_per_second() / rate, 1),
             "ceiling_frames_per_s": most,
-            "errors": here.errors + connections - here.runtime.live(0),
+            "errors": here.errors,
         }
 
 
@@ -250,6 +264,7 @@ async def latency(
         order = Order("request", connections, asked=1, rounds=0, rate=load, sequence="random")
         total = round(load * seconds)
         report = await here.carry_out("requests", order, total, seconds, stop=True)
+        await here.left(connections)
         middle = report.quantile(0.5)
         return {
             "driver": road.driver,
@@ -259,7 +274,7 @@ async def latency(
             "p999_us": report.quantile(0.999),
             "stalls_over_10us": report.slower(middle + GAP),
             "spin_gaps_over_10us": gaps,
-            "errors": here.errors + connections - here.runtime.live(0),
+            "errors": here.errors,
         }
 
 

@@ -18,6 +18,10 @@ class Phases:
         if not self._silent:
             print(text, file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """A line that is never left out."""
+        print(text, file=sys.stderr, flush=True)
+
     @contextmanager
     def phase(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar while inside; what it gives is called with how much of `total` is done. total 0: not known."""
