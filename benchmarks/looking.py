@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parent))
 from ring import cpu_name
 from splitplane.loadgen.bench import Site, loaded
 from splitplane.loadgen.clients import Order
-from splitplane.loadgen.server import PAYLOAD, make_layout, place
+from splitplane.loadgen.server import make_layout, place
 from splitplane.loadgen.show import Phases
 from splitplane.runtime.layout import Metrics
 from splitplane.runtime.machine import read_machine
