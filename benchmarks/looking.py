@@ -1,5 +1,5 @@
-"""What it costs a core to be looked at: `top`, a scrape of the metrics every second and `connections --limit 20`, over
-and over, beside a core with a million connections under as many requests as its clients can send.
+"""What it costs a core to be looked at: `top`, a scrape of the metrics and `connections --limit 20` every second, beside
+a core with a million connections under as many requests as its clients can send.
 
 Looking takes CPU time, and here its CPU is the clients': fewer requests would come. So in the rounds between, a process
 that looks at nothing takes as much of that CPU. `frames_vs_unseen` compares frames a second that the core received,
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from splitplane.loadgen.show import Phases
 from splitplane.runtime.layout import Metrics
 from splitplane.runtime.machine import read_machine
 
+PAYLOAD = 64
 COMMAND = (
     "import sys; from splitplane.controlplane.command import main; sys.exit(main(sys.argv[1:]))"
 )
@@ -64,7 +66,7 @@ def drain(descriptor: int) -> None:
 
 @asynccontextmanager
 async def looked_at(name: str, port: int) -> AsyncIterator[list[int]]:
-    """`top` on a terminal, `connections` again and again, a scrape a second; the processes that look."""
+    """`top` on a terminal, a scrape and `connections` about every second; the processes that look."""
     ours, theirs = pty.openpty()
     loop = asyncio.get_running_loop()
     loop.add_reader(ours, drain, ours)
@@ -75,7 +77,7 @@ async def looked_at(name: str, port: int) -> AsyncIterator[list[int]]:
     )
     words = f"'{sys.executable}' -c \"$0\" connections {name} --limit 20 --sort idle"
     again = subprocess.Popen(
-        ["sh", "-c", f"while {words} >/dev/null; do :; done", COMMAND], stdin=subprocess.DEVNULL
+        ["sh", "-c", f"while {words} >/dev/null; do sleep 1; done", COMMAND], stdin=subprocess.DEVNULL
     )
 
     async def scrape() -> None:
@@ -112,10 +114,9 @@ async def beside(share: float) -> AsyncIterator[None]:
         burner.wait()
 
 
-async def burst(here: Site, count: int, seconds: float) -> dict[str, float]:
-    """Requests for so long: frames a second, and nanoseconds of the core's working time for each."""
+async def burst(here: Site, order: Order, seconds: float) -> dict[str, Any]:
+    """Requests for so long, to the end of a round: frames a second, and nanoseconds of the core's working time for each."""
     counters = here.runtime.counters
-    order = Order("request", count, asked=1, rounds=0, sequence="random")
     loop = asyncio.get_running_loop()
     marks: list[tuple[float, int, int]] = []
 
@@ -125,11 +126,13 @@ async def burst(here: Site, count: int, seconds: float) -> dict[str, float]:
 
     for at in (0.1, 0.9):
         loop.call_later(at * seconds, mark)
-    here.count(await here.clients.order_for(order, seconds))
+    report = await here.clients.order_for(order, seconds)
+    here.count(report)
     (began, frames, busy), (ended, more, busier) = marks
     return {
         "frames_per_s": (more - frames) / (ended - began),
         "ns_per_frame": (busier - busy) / (more - frames),
+        "rounds": report.rounds,
     }
 
 
@@ -139,15 +142,22 @@ async def rounds_of(
     """Rounds with somebody looking and without, in turn."""
     name = here.runtime.layout.name
     found: dict[str, Any] = {"seen": [], "unseen": []}
-    shares = []
+    shares: list[float] = []
+    order = Order("request", count, asked=1, rounds=0, sequence="random")
+
+    async def next_burst(kind: str) -> None:
+        nonlocal order
+        found[kind].append(await burst(here, order, seconds))
+        order = replace(order, asked=order.asked + found[kind][-1]["rounds"])
+
     for _ in range(rounds):
         async with looked_at(name, port) as pids:
             await asyncio.sleep(2)  # until they look
             began, taken = time.monotonic(), cpu_seconds(pids)
-            found["seen"].append(await burst(here, count, seconds))
+            await next_burst("seen")
             shares.append((cpu_seconds(pids) - taken) / (time.monotonic() - began))
         async with beside(statistics.median(shares)):
-            found["unseen"].append(await burst(here, count, seconds))
+            await next_burst("unseen")
     return found | {"share_of_the_clients_cpu": statistics.median(shares)}
 
 
@@ -194,8 +204,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--count", type=int, default=1_000_000, help="connections")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of a round")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a round")
+    parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     found = asyncio.run(measure(options.count, options.seconds, options.rounds))
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
