@@ -77,7 +77,8 @@ async def looked_at(name: str, port: int) -> AsyncIterator[list[int]]:
     )
     words = f"'{sys.executable}' -c \"$0\" connections {name} --limit 20 --sort idle"
     again = subprocess.Popen(
-        ["sh", "-c", f"while {words} >/dev/null; do sleep 1; done", COMMAND], stdin=subprocess.DEVNULL
+        ["sh", "-c", f"while {words} >/dev/null; do sleep 1; done", COMMAND],
+        stdin=subprocess.DEVNULL,
     )
 
     async def scrape() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import socket
 import statistics
 import struct
 import time
@@ -99,6 +100,33 @@ async def ours(cpus: list[int], seconds: float) -> dict[str, float]:
     return found
 
 
+async def socketpair_echo(cpus: list[int], asks: int, pause: float) -> float:
+    """The same of an echo by a process that sleeps in recv on the core's CPU: the least that asyncio can ask of it."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if not pid:
+        ours.close()
+        os.sched_setaffinity(0, cpus[-1:])
+        while data := theirs.recv(64):
+            theirs.send(data)
+        os._exit(0)
+    theirs.close()
+    os.sched_setaffinity(0, cpus[:-1] or cpus)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    times = []
+    for _ in range(asks):
+        await asyncio.sleep(pause)
+        began = time.perf_counter()
+        writer.write(b"0123456789abcdef")
+        await reader.readexactly(16)
+        times.append((time.perf_counter() - began) * 1e6)
+    writer.close()
+    await writer.wait_closed()
+    os.waitpid(pid, 0)
+    os.sched_setaffinity(0, cpus)
+    return statistics.median(times)
+
+
 def queue_feed(queue: Any) -> None:
     for number in range(PEER_MESSAGES):
         queue.put(number)
@@ -179,9 +207,12 @@ def main() -> None:
         "pykka": round(pykka_tells()),
         "posix_ipc": round(posix_queue()),
     }
+    floor = asyncio.run(socketpair_echo(cpus, 200, 0.01))
+    found["floor"] = {"socketpair_echo_sleeping_p50_us": round(floor, 1)}
     one = found["data_to_control_per_s"]
     found["peers_per_s"] = peers
     found["ratios"] = {f"vs_{name}": round(one / value, 2) for name, value in peers.items()}
+    found["ratios"]["ask_sleeping_vs_socketpair"] = round(found["ask_sleeping_p50_us"] / floor, 2)
     print(json.dumps(found))
 
 

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ..dataplane.pushes import EVENT_PUSH, parts
-from ..dataplane.ring import ASK, EVENT, EVERY_LISTENER, PAYLOAD, TAG_BITS, TELL, Ring
+from ..dataplane.ring import ASK, EVENT, EVERY_LISTENER, PAYLOAD, TELL, Ring
 from ..runtime.actor import Sender
-from ..runtime.errors import AskError
 from ..runtime.fixed import Fixed
-from ..runtime.message import Message, Request, reply_of
+from ..runtime.message import Message, Request
 from ..runtime.schema import Schema
+from .asks import Asks
 
 R = TypeVar("R", bound=Fixed)
 
@@ -69,11 +69,10 @@ class CorePeer:
         `asking()` tells that somebody waits for a reply from now on.
         """
         self.core_id = core_id
-        self.told = self.asked = self.waited = self.late = 0
+        self.told = self.asked = self.waited = 0
         self._ring, self._schema, self._want, self._asking = ring, schema, want, asking
         self._letters: deque[_Letter] = deque()
-        self._asks: dict[int, tuple[asyncio.Future[Fixed], type[Fixed], str]] = {}
-        self._next_tag = 1
+        self._asks = Asks(core_id)
         self._pushed = 0
         self._thread = threading.get_ident()
         self._closed = self._hung_up = ""
@@ -105,47 +104,31 @@ class CorePeer:
 
         TimeoutError after `timeout` seconds; AskError if no actor there takes it, or its handler failed.
         """
-        reply = reply_of(type(request))
-        name = type(request).__qualname__
-        if reply is None:
-            raise TypeError(f"{name} is a plain Message: only a Request has a reply; tell it")
+        kind = self._asks.kind(type(request))
         if self._hung_up:
             raise self._error(self._hung_up)
         if len(self._asks) >= ASKS_MAX:
             raise asyncio.QueueFull(f"{ASKS_MAX} asks to core {self.core_id} have no reply yet")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Fixed] = loop.create_future()
-        tag = self._tag()
+        tag = self._asks.tag()
         sent = self._send(request, ASK, target, tag)
-        self._asks[tag] = future, reply, name
+        future = self._asks.begin(tag, kind, timeout)
         self.asked += 1
         self._asking()
-        deadline = loop.call_later(timeout, self._expire, tag, timeout)
         try:
             return await future  # type: ignore[return-value]
         finally:
-            deadline.cancel()
-            del self._asks[tag]
-            if isinstance(sent, asyncio.Future):
-                sent.cancel()  # if it still waits for room, nobody wants it any more
-
-    def _expire(self, tag: int, timeout: float) -> None:
-        future, _, name = self._asks[tag]
-        text = f"core {self.core_id} did not answer {name} within {timeout:g} s"
-        _fail(future, TimeoutError(text))
+            self._asks.end(tag)
+            if sent is not DONE:
+                sent.cancel()  # type: ignore[attr-defined] # if it waits for room, nobody wants it any more
 
     def replied(self, tag: int, number: int, payload: bytes) -> None:
         """A REPLY came."""
-        found = self._asks.get(tag)
-        if found is None or found[0].done():
-            self.late += 1
-            return
-        future, reply, name = found
-        if number and len(payload) == reply.dtype().itemsize:
-            future.set_result(reply.from_bytes(payload))
-        else:
-            why = "no actor there takes it, or its handler failed"
-            future.set_exception(AskError(f"core {self.core_id} could not answer {name}: {why}"))
+        self._asks.replied(tag, number, payload)
+
+    @property
+    def late(self) -> int:
+        """Replies after their deadline, dropped, since the start."""
+        return self._asks.late
 
     def flush(self) -> None:
         """There may be room: sends what waits, in order."""
@@ -164,8 +147,7 @@ class CorePeer:
     def hang_up(self, why: str, error: type[Exception] = RuntimeError) -> None:
         """The core will answer no more: asks, those waiting and those to come, get an `error` that says `why`."""
         self._hung_up, self._error = why, error
-        for future, _, _ in self._asks.values():
-            _fail(future, error(why))
+        self._asks.hang_up(why, error)
 
     def close(self, why: str, error: type[Exception] = RuntimeError) -> None:
         """Whoever waits, and whoever comes later, gets an `error` that says `why`."""
@@ -228,14 +210,6 @@ class CorePeer:
         return self._ring.put(
             letter.number, letter.payload, kind=letter.kind, target=letter.target, tag=letter.tag
         )
-
-    def _tag(self) -> int:
-        """One that no ask waits under; 0 is none."""
-        while self._next_tag in self._asks:
-            self._next_tag = self._next_tag % ((1 << TAG_BITS) - 1) + 1
-        tag = self._next_tag
-        self._next_tag = tag % ((1 << TAG_BITS) - 1) + 1
-        return tag
 
 
 class CoreSender(Sender):

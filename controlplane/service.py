@@ -77,6 +77,7 @@ class Service:
         self._turn_due = self._in_turn = self._replied = self._hurry = False
         self._spin = Spin()
         self._groups = {name: tuple(numbers) for name, numbers in groups.items()}
+        self._peers: dict[str, GroupPeer] = {}
         self._wanted: dict[int, int] = {}
         self._wanted_for_streams: dict[int, int] = {}
         self._fault_log = FaultLog(self._log, schema, listeners, locate)
@@ -110,9 +111,13 @@ class Service:
 
     def group(self, name: str) -> GroupPeer:
         """The cores of a group. KeyError, naming those there are, if there is none of that name."""
-        if name not in self._groups:
-            raise KeyError(f"no group {name}: this layout has {', '.join(self._groups)}")
-        return GroupPeer(name, [self.cores[number] for number in self._groups[name]])
+        known = self._peers.get(name)
+        if known is None:
+            if name not in self._groups:
+                raise KeyError(f"no group {name}: this layout has {', '.join(self._groups)}")
+            known = GroupPeer(name, [self.cores[number] for number in self._groups[name]])
+            self._peers[name] = known
+        return known
 
     def quarantine(self, name: str, why: str) -> None:
         """Nobody serves this group any more: what waits for its cores, and what comes later, gets a QuarantineError."""
@@ -297,7 +302,7 @@ class Service:
         if inbox.held is not None and not self._deliver(inbox, inbox.held):
             return False
         for _ in range(RUNS_A_TURN):
-            if heard := inbox.streams.hear():
+            if inbox.streams.streams and (heard := inbox.streams.hear()):
                 self.taken += heard
                 continue
             run = inbox.ring.get_run()

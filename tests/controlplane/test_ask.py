@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from service_world import VISIT, GetTotal, Total, Visit, World, play, until
+from splitplane.controlplane import asks as asks_module
 from splitplane.controlplane import peer as module
 from splitplane.controlplane.peer import CorePeer
 from splitplane.controlplane.tally import counters, levels
@@ -111,7 +112,7 @@ def test_cancelled_while_it_waits_for_room() -> None:
 
 def test_replies_are_never_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asks answered in any order, many of them cancelled or late, while tags wrap: each gets its own reply or none."""
-    monkeypatch.setattr(module, "TAG_BITS", 6)
+    monkeypatch.setattr(asks_module, "TAGS", 63)
     dice = random.Random(5)
 
     async def scene(now: World) -> None:
@@ -140,7 +141,7 @@ def test_replies_are_never_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_many_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond ASKS_MAX without a reply one more is refused, until one of them is through or given up."""
-    assert 1 << module.TAG_BITS > module.ASKS_MAX
+    assert asks_module.TAGS > module.ASKS_MAX
     monkeypatch.setattr(module, "ASKS_MAX", 40)
 
     async def scene(now: World) -> None:
