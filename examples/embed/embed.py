@@ -54,11 +54,11 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-app = Starlette(routes=[Route("/", show)])
+app = Starlette(routes=[Route("/", show)], lifespan=lifespan)
 
 
 async def main() -> None:
-    async with lifespan(app):
+    async with app.router.lifespan_context(app):
         await asyncio.Event().wait()
 
 

@@ -10,13 +10,16 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import uvicorn
 import uvloop
 from asgi_app import BIG, PROTOCOLS, AnyProtocol, curl, served, visit
+from fastapi import FastAPI
 from processes import OURS, free_cpus, layout, until
 from splitplane.dataplane.peer import Peer
 from splitplane.nic.memory import Wire
 from splitplane.runtime.layout import Nic
 from splitplane.runtime.load import load_layout
+from uvicorn.lifespan.on import LifespanOn
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -73,8 +76,12 @@ def unchunked(body: bytes) -> bytes:
     return bytes(whole)
 
 
-def test_the_example_runs_in_a_lifespan(free_port: Callable[[], int]) -> None:
-    """examples/embed: a connection begins on the core and ends in Starlette, which asks the core; under uvloop too."""
+@pytest.mark.parametrize("framework", [None, FastAPI], ids=["as_it_is", "fastapi"])
+def test_the_example_runs_in_a_lifespan(
+    framework: type[FastAPI] | None, free_port: Callable[[], int]
+) -> None:
+    """examples/embed: a connection begins on the core and ends in Starlette, which asks the core; under uvloop too, and
+    in a FastAPI application. A server's own words of ASGI start and end it."""
     folder = Path(__file__).parent.parent.parent / "examples" / "embed"
     sys.path.insert(0, str(folder))
     example = import_module("embed")
@@ -82,10 +89,16 @@ def test_the_example_runs_in_a_lifespan(free_port: Callable[[], int]) -> None:
     async def scenario() -> None:
         port = free_port()
         sets = [f"group.web.cpus={free_cpus()}", f'group.web.listen[0].port="tcp:{port}"']
-        example.app.state.layout = load_layout(folder / "layout.toml", sets)
-        async with example.lifespan(example.app):
-            for expected in (b"[1]", b"[2]"):
-                assert await curl(f"http://127.0.0.1:{port}/") == expected
+        app = framework(lifespan=example.lifespan) if framework else example.app
+        if framework:
+            app.add_route("/", example.show)
+        app.state.layout = load_layout(folder / "layout.toml", sets)
+        server = LifespanOn(uvicorn.Config(app, lifespan="on", log_config=None))
+        await server.startup()
+        for expected in (b"[1]", b"[2]"):
+            assert await curl(f"http://127.0.0.1:{port}/") == expected
+        await server.shutdown()
+        assert not server.should_exit
 
     try:
         asyncio.run(scenario())
