@@ -270,6 +270,8 @@ class Service:
                     peer.flush()
                 if streams.waiting:
                     streams.flush()
+            if not more and self._spins(self._poller):
+                more = self._take_all()
         except Exception:  # a mistake of ours must not silence the control plane for good
             self._log.exception("service_error")
             asyncio.get_running_loop().call_later(AFTER_AN_ERROR, self._soon)
@@ -279,15 +281,18 @@ class Service:
         if more or not self._sleep(self._poller):
             self._soon()
 
+    def _spins(self, poller: Poller) -> bool:
+        """Looks at the rings for a moment, if somebody waits for a reply and none has come; whether it found one."""
+        if self._replied or not self._spin.due():
+            return False
+        found = poller.spin(SPIN)
+        self._spin.ended(found=found)
+        return found
+
     def _sleep(self, poller: Poller) -> bool:
         """Parks; False if there is something to do."""
         if self._replied:
             return False  # whoever asked goes on before us, and often asks again
-        if self._spin.due():
-            found = poller.spin(SPIN)
-            self._spin.ended(found=found)
-            if found:
-                return False
         hurry, self._hurry = self._hurry, False
         return poller.park(hurry=hurry)
 

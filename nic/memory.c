@@ -1,6 +1,8 @@
 /* Driver `memory`: one end of a virtual wire. Owned by one core; the other end is some other core's.
  * Knows nothing of what the frames say. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "memory.h"
 
 #include <errno.h>
