@@ -104,6 +104,7 @@ class CorePeer:
 
         TimeoutError after `timeout` seconds; AskError if no actor there takes it, or its handler failed.
         """
+        self._ring.rouse()
         kind = self._asks.kind(type(request))
         if self._hung_up:
             raise self._error(self._hung_up)

@@ -100,29 +100,28 @@ static int stopping(struct core *core) {
 }
 
 /* Nothing came for `quiet` nanoseconds: the longer, the longer the sleep, so that a busy core reacts at once and an
- * idle one costs little. */
-static void idle(struct core *core, int64_t quiet) {
+ * idle one costs little. 1: the control plane has ended it. */
+static int idle(struct core *core, int64_t quiet) {
     int64_t most = quiet < IDLE_SHORTEST ? IDLE_SHORTEST : quiet > IDLE_LONGEST ? IDLE_LONGEST : quiet;
     core->slept = timer_next(core, 1) > 0;
     if (!core->slept)
-        return;
+        return 0;
     struct ring *control = core->bell < 0 ? NULL : core->from[CORE_CONTROL];
     if (control && !bell_may_sleep(control))
-        return;
+        return 0;
     core->transport->idle(core, most);
-    if (control)
-        bell_awake(control, core->bell);
+    return control ? bell_awake(control, core->bell) : 0;
 }
 
 int loop_run(struct core *core, uint64_t max_turns) {
     int64_t busy = core->now;
+    int rung = 0;
     for (uint64_t turn = 0; max_turns == 0 || turn < max_turns; turn++) {
-        if (loop_turn(core))
+        if (loop_turn(core) || rung)
             busy = core->now;
         if (stopping(core))
             return 0;
-        if (core->now - busy > SPIN && !core->config.spin)
-            idle(core, core->now - busy - SPIN);
+        rung = core->now - busy > SPIN && !core->config.spin && idle(core, core->now - busy - SPIN);
     }
     return 0;
 }

@@ -214,6 +214,10 @@ class Ring:
         """From now on `put` wakes a consumer that sleeps, by this eventfd."""
         self._bell = bell
 
+    def rouse(self) -> None:
+        """A message comes in a moment: a consumer that sleeps may wake meanwhile."""
+        lib.bell_told(self.pointer, self._bell)
+
     def put_batch(self, headers: "npt.NDArray[np.void]", rows: "npt.NDArray[Any]") -> int:
         """Puts one-cell messages with one publication; returns how many went in, from the first.
 

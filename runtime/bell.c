@@ -39,9 +39,10 @@ int bell_may_sleep(struct ring *ring) {
 }
 
 /* Read after every sleep: one that was rung between two sleeps would end all later ones at once. */
-void bell_awake(struct ring *ring, int bell) {
+int bell_awake(struct ring *ring, int bell) {
     uint64_t rung;
-    __atomic_store_n(&ring->asleep, 0, __ATOMIC_RELAXED);
+    int rings = __atomic_exchange_n(&ring->asleep, 0, __ATOMIC_RELAXED) == 0;
     ssize_t got = read(bell, &rung, sizeof rung);
     (void)got;
+    return rings;
 }

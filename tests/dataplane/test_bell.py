@@ -82,7 +82,7 @@ def test_a_put_ends_the_sleep(core: Core, bell: int) -> None:
     sleeper.start()
     assert letters.put(1, b"wake up")
     sleeper.join()
-    lib.bell_awake(letters.pointer, bell)
+    assert lib.bell_awake(letters.pointer, bell)
     assert not rung(bell)
 
 
@@ -100,6 +100,19 @@ def test_only_a_sleeper_is_rung_for(bell: int) -> None:
     assert rung(bell)
     assert letters.put(1, b"second")
     assert not rung(bell)
+
+
+def test_it_may_be_rung_before_there_is_a_message(bell: int) -> None:
+    """Whoever is about to ask rouses the core; the message that follows needs no bell. An end of its own is none."""
+    letters = ring()
+    letters.wake_by(bell)
+    assert lib.bell_may_sleep(letters.pointer)
+    assert not lib.bell_awake(letters.pointer, bell), "nobody rang"
+    assert lib.bell_may_sleep(letters.pointer)
+    letters.rouse()
+    assert letters.put(1, b"hello")
+    assert rung(bell)
+    assert lib.bell_awake(letters.pointer, bell)
 
 
 def test_a_successor_is_awake(bell: int) -> None:
