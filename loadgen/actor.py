@@ -18,9 +18,10 @@ class Totals(State):
 
 
 class Sizes(Config):
-    """What a request is."""
+    """What a request is, and (1) whether a connection is closed once one is answered."""
 
     payload: u32
+    closes: u32 = 0
 
 
 class Answer(DataActor):
@@ -37,4 +38,6 @@ class Answer(DataActor):
         self.core.requests += 1
         self.core.sum ^= data.u64le(0) ^ data.u64le(8) ^ data.u64le(16)
         connection.send(data[:length])
+        if self.config.closes:
+            connection.close()
         return length

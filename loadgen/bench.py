@@ -17,7 +17,7 @@ from ..runtime.layout import Layout
 from ..runtime.machine import read_machine
 from ..runtime.plan import CorePlan
 from ..runtime.runtime import Runtime
-from .clients import Order, Report
+from .clients import Kind, Order, Report
 from .generator import Generator
 from .resident import huge_pages_taken, resident
 from .road import MEMORY, Road
@@ -33,6 +33,7 @@ from .server import (
 from .show import Phases
 
 Visit = Literal["random", "hot", "robin"]
+Closer = Literal["client", "server"]
 ERRORS = ("wrong", "lost", "resets", "bad", "duplicates")
 """Those of a Report."""
 HOT = 100
@@ -232,20 +233,30 @@ async def frames(
 
 
 async def churn(
-    connections: int, lives: int, payload: int, phases: Phases, road: Road = MEMORY
+    connections: int,
+    lives: int,
+    closer: Closer,
+    payload: int,
+    phases: Phases,
+    road: Road = MEMORY,
 ) -> dict[str, Any]:
     """Open, ask, answer, close, so many times, beside so many connections that stay."""
+    kind: Kind = "life" if closer == "client" else "served"
     room = connections + 2 * road.flight
     async with site(room, payload, phases, road, connections + lives) as here:
         if connections:
             await here.open(connections)
-        report = await here.carry_out("lives", Order("life", lives, first=connections), lives)
+        if closer == "server":
+            await here.runtime.configure("load", closes=1)
+        report = await here.carry_out("lives", Order(kind, lives, first=connections), lives)
         await here.left(connections)
         counts = [(now, done) for now, _, done in here.slices]
         return {
             "driver": road.driver,
             "lives_per_s": round(_rate([*counts, (report.nanoseconds, report.done)])),
             "errors": here.errors,
+            "closer": closer,
+            "time_wait_recycled": here.runtime.counters(0)["time_wait_recycled"],
         }
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from ..dataplane.native import check, ffi, lib
 
-Kind = Literal["open", "request", "life", "close"]
+Kind = Literal["open", "request", "life", "served", "close"]
 Sequence = Literal["robin", "random"]
 
 CLIENTS_MOST = 2**32 - 1

@@ -72,6 +72,12 @@ def _frames(parser: argparse.ArgumentParser) -> None:
 def _churn(parser: argparse.ArgumentParser) -> None:
     _live(parser, 0)
     parser.add_argument("--lives", type=int, default=LIVES, help="how many (50 000 000)")
+    parser.add_argument(
+        "--closer",
+        choices=("client", "server"),
+        default="client",
+        help="whose FIN comes first; the server's leaves TIME-WAIT with the server",
+    )
     parser.set_defaults(body=_body, measure=_measure_churn)
 
 
@@ -101,7 +107,8 @@ def _measure_frames(options: argparse.Namespace, phases: Any, road: Any) -> Meas
 def _measure_churn(options: argparse.Namespace, phases: Any, road: Any) -> Measured:
     from .bench import churn
 
-    return churn(options.count, options.lives, options.payload, phases, road)
+    lives, closer = options.lives, options.closer
+    return churn(options.count, lives, closer, options.payload, phases, road)
 
 
 def _measure_latency(options: argparse.Namespace, phases: Any, road: Any) -> Measured:

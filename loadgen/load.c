@@ -91,7 +91,7 @@ static void send_first(struct load *load, struct flight *flight) {
     if (flight->state == FLIGHT_ANSWER) {
         load_ask(load, &client, seq, ack, flight);
     } else { /* in a life, the request before was the first */
-        uint32_t more = load->order.kind == LOAD_LIFE ? load->config.payload : 0;
+        uint32_t more = load_is_life(load) ? load->config.payload : 0;
         load_put(load, &client, seq + more, ack, TCP_ACK | TCP_FIN);
     }
 }

@@ -9,6 +9,7 @@ enum load_kind {
     LOAD_OPEN,    /* SYN, first request, its answer; the connection stays */
     LOAD_REQUEST, /* a request on a connection that is there, and its answer */
     LOAD_LIFE,    /* SYN, request, answer, FIN both ways */
+    LOAD_SERVED,  /* the same, but the server's FIN comes first, so that TIME-WAIT is its own */
     LOAD_CLOSE,   /* FIN both ways */
 };
 

@@ -82,7 +82,7 @@ static void answered(struct load *load, struct flight *flight, uint32_t seq) {
     flight->before = (struct answer){flight->client, flight->asked, seq};
     flight->ack = seq + load->config.payload;
     flight->heard = 1;
-    if (load->order.kind != LOAD_LIFE) {
+    if (!load_is_life(load)) {
         load_end(load, flight, &load->result.done);
         return;
     }
@@ -98,6 +98,23 @@ static void input_lie(struct load *load, const struct arrived *arrived) {
         load_end(load, flight, &load->result.wrong);
     } else {
         load->result.wrong++;
+    }
+}
+
+/* The server's FIN, which may come with bytes. Ours has gone, or goes now if the server's is to come first. */
+static void input_fin(struct load *load, const struct client *client, const struct arrived *arrived) {
+    struct flight *flight = flight_of(load, arrived->client);
+    uint32_t next = arrived->seq + arrived->length + 1;
+    if (load->order.kind == LOAD_SERVED) {
+        if (flight) {
+            flight->ack = next;
+        }
+        load_put(load, client, client->iss + 1 + load->config.payload, next, TCP_ACK | TCP_FIN);
+        return;
+    }
+    load_put(load, client, arrived->ack, next, TCP_ACK);
+    if (flight && flight->state == FLIGHT_FIN) {
+        load_end(load, flight, &load->result.done);
     }
 }
 
@@ -126,7 +143,7 @@ static void input_answer(struct load *load, const struct client *client, const s
         taken += payload;
         if (flight->state == FLIGHT_ANSWER && flight->client == answer.client && flight->asked == answer.asked) {
             answered(load, flight, answer.seq);
-            flags |= flight->state == FLIGHT_FIN ? TCP_FIN : 0;
+            flags |= flight->state == FLIGHT_FIN && load->order.kind == LOAD_LIFE ? TCP_FIN : 0;
         } else {
             input_copy(load, flight, &answer);
         }
@@ -135,13 +152,17 @@ static void input_answer(struct load *load, const struct client *client, const s
         input_lie(load, arrived);
         taken = arrived->length;
     }
-    load_put(load, client, arrived->ack, arrived->seq + taken, flags);
+    if (arrived->flags & TCP_FIN && taken == arrived->length) {
+        input_fin(load, client, arrived);
+    } else {
+        load_put(load, client, arrived->ack, arrived->seq + taken, flags);
+    }
 }
 
-static void input_fin(struct load *load, const struct client *client, const struct arrived *arrived) {
-    struct flight *flight = flight_of(load, arrived->client);
-    load_put(load, client, arrived->ack, arrived->seq + arrived->length + 1, TCP_ACK);
-    if (flight && flight->state == FLIGHT_FIN) {
+/* Nothing but an acknowledgement: of our FIN, the last that is to come of a connection that the server closed. */
+static void input_ack(struct load *load, const struct client *client, const struct arrived *arrived) {
+    struct flight *flight = load->order.kind == LOAD_SERVED ? flight_of(load, arrived->client) : NULL;
+    if (flight && flight->state == FLIGHT_FIN && arrived->ack == client->iss + load->config.payload + 2) {
         load_end(load, flight, &load->result.done);
     }
 }
@@ -163,6 +184,8 @@ static void input_frame(struct load *load, const struct frame *frame) {
         input_answer(load, &client, &arrived);
     } else if (arrived.flags & TCP_FIN) {
         input_fin(load, &client, &arrived);
+    } else {
+        input_ack(load, &client, &arrived);
     }
 }
 

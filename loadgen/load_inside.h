@@ -52,6 +52,11 @@ static inline struct flight *load_flight(struct load *load, uint64_t number) {
     return &load->flights[number & (load->config.flight - 1u)];
 }
 
+/* Whether connections of this order come, ask once and go. */
+static inline int load_is_life(const struct load *load) {
+    return load->order.kind == LOAD_LIFE || load->order.kind == LOAD_SERVED;
+}
+
 /* load_frame.c */
 void load_client(const struct load *load, uint32_t number, struct client *client);
 int load_number(const struct load *load, const uint8_t *ip, const uint8_t *tcp, uint32_t *number); /* 0: not ours */
