@@ -70,6 +70,21 @@ def make_layout(
     )
 
 
+def _most(layout: Layout, free: int) -> int:
+    """How many connections fit, in thousands: what one takes says where to look, its own plan whether it is so."""
+    group = layout.group["load"]
+    count = group.connections
+    while count > 0:
+        fewer = group.model_copy(update={"connections": count})
+        planned = plan(layout.model_copy(update={"group": {"load": fewer}}))
+        core = planned.cores[0]
+        over = planned.total + core.lists - free
+        if over <= 0:
+            break
+        count = (count - max(int(over / core.per_connection), 1)) // 1000 * 1000
+    return max(count, 0)
+
+
 def refuse_too_much(layout: Layout) -> CorePlan:
     """The core's plan. MachineError, with the sum by part, if memory can't hold it."""
     planned = plan(layout)
@@ -82,8 +97,7 @@ def refuse_too_much(layout: Layout) -> CorePlan:
     if wanted <= free:
         return core
     group = layout.group["load"]
-    fixed = wanted - core.per_connection * group.connections
-    most = max(int((free - fixed) / core.per_connection) // 1000 * 1000, 0)
+    most = _most(layout, free)
     sums = " + ".join(
         f"{name.replace('_', ' ')} {size_text(size)}"
         for name, size in sorted(core.sections.items(), key=lambda part: -part[1])
