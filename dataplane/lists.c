@@ -41,7 +41,7 @@ static void add(struct core *core, struct record_list *list, enum record_flag fl
     if (list->count < list->room - kept)
         put(list, index);
     else
-        list->unswept = core->state->record_fresh;
+        list->unswept = core->state->record_fresh - 1; /* each record once */
 }
 
 static uint32_t pop(struct core *core, struct record_list *list, enum record_flag flag) {
@@ -92,7 +92,7 @@ uint32_t pending_pop(struct core *core) {
 static void rebuild(struct core *core, struct record_list *list, enum record_flag flag) {
     while (list->count)
         take(list);
-    list->unswept = core->state->record_fresh;
+    list->unswept = core->state->record_fresh - 1; /* each record once */
     sweep(core, list, flag, UINT32_MAX);
 }
 
