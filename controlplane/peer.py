@@ -119,8 +119,8 @@ class CorePeer:
             return await future  # type: ignore[return-value]
         finally:
             self._asks.end(tag)
-            if sent is not DONE:
-                sent.cancel()  # type: ignore[attr-defined] # if it waits for room, nobody wants it any more
+            if isinstance(sent, asyncio.Future):
+                sent.cancel()  # if it waits for room, nobody wants it any more
 
     def replied(self, tag: int, number: int, payload: bytes) -> None:
         """A REPLY came."""
