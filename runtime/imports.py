@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from .actor import ControlActor, DataActor
@@ -141,12 +142,12 @@ def _is(value: object, base: type) -> bool:
     return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
-def _module(name: str, directory: Path) -> Any:
+def _module(name: str, directory: Path) -> ModuleType:
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
         importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        return _beside(directory, importlib.import_module(name))
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             known = [path.stem for path in directory.glob("*.py")]
@@ -168,6 +169,16 @@ def _module(name: str, directory: Path) -> Any:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise ActorError(_import_problem(error)) from None
+
+
+def _beside(directory: Path, module: ModuleType) -> ModuleType:
+    """`module`, unless the layout's folder has another one of that name: two layouts may lie in two folders."""
+    path = directory.joinpath(*module.__name__.split("."))
+    for meant in (path.with_suffix(".py"), path / "__init__.py"):
+        if meant.exists() and not (module.__file__ and meant.samefile(module.__file__)):
+            text = f"{module.__name__} is {module.__file__} in this process, not {meant}"
+            raise ActorError(Problem("", text, remedy="give one of the two another name"))
+    return module
 
 
 def _import_problem(error: BaseException) -> Problem:

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -113,6 +114,18 @@ def _leaves_nothing_behind() -> Iterator[None]:
     assert things() <= before, f"left behind: {things() - before}"
     if set(names()) - known:
         assert not (held := entries()), f"left behind: {held}"
+
+
+@pytest.fixture(autouse=True)
+def _forgets_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test imported from a folder of its own is unknown to the next, which may have one of that name."""
+    before, path = set(sys.modules), list(sys.path)
+    yield
+    folder = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(folder):
+            del sys.modules[name]
+    sys.path[:] = [entry for entry in sys.path if entry in path or not entry.startswith(folder)]
 
 
 @pytest.fixture

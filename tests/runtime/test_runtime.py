@@ -42,7 +42,7 @@ def test_started_from_a_file_it_serves_asks_and_stops(
 ) -> None:
     """`async with splitplane.start(file, overrides)`: it answers clients and asks, says what runs where, and afterwards
     its counters are still to be had, its processes and its port are not."""
-    shutil.copy(TOOLS / "survivors.py", tmp_path)
+    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
     path = tmp_path / "layout.toml"
     path.write_text(toml(1))
     port = free_port()
@@ -96,7 +96,7 @@ def test_cycles_of_start_and_stop_leak_nothing(free_port: Callable[[], int]) -> 
 def test_failed_starts_leave_nothing(tmp_path: Path, free_port: Callable[[], int]) -> None:
     """Whatever the reason, a start that fails holds nothing afterwards: no claim, no port, no descriptor, no process."""
     port = free_port()
-    shutil.copy(TOOLS / "survivors.py", tmp_path)
+    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
     (tmp_path / "leaving.py").write_text("import sys\nsys.exit(3)\n")
     (tmp_path / "dying.py").write_text(
         "import os, signal, sys\n"
@@ -294,7 +294,7 @@ def test_output_of_the_launcher_stays_off_standard_output(
     """What an actor's module prints in the launcher goes to standard error: standard output may carry JSON."""
     from processes import command
 
-    shutil.copy(TOOLS / "survivors.py", tmp_path)
+    (tmp_path / "survivors.py").symlink_to(TOOLS / "survivors.py")
     (tmp_path / "loud.py").write_text(
         "import sys\nfrom survivors import Echo as Echo\n"
         "if 'launcher' in sys.argv[0]:\n    print('printed in the launcher', flush=True)\n"
