@@ -30,6 +30,7 @@ struct memory_end {
     uint32_t allocated; /* out: slots given by tx_alloc, counted like head */
     uint32_t tail_seen; /* out: the consumer's tail when last read */
     uint32_t head_seen; /* in: likewise */
+    uint32_t fetched;   /* in: up to where lines were asked for */
 };
 
 uint64_t memory_bytes(uint32_t slots) {
@@ -87,19 +88,23 @@ static int memory_adopt(struct nic *nic) {
     }
     in->adopted = in->tail + 1; /* 0 = never */
     in->claimed = in->tail;
-    end->head_seen = in->claimed;
+    end->head_seen = end->fetched = in->claimed;
     return 0;
 }
 
 static uint32_t memory_rx_burst(struct nic *nic, struct frame *frames, uint32_t count) {
     struct memory_end *end = end_of(nic);
     uint32_t claimed = end->in->claimed;
-    if (end->head_seen == claimed) {
+    if (end->head_seen - claimed < 2 * count) { /* this burst, and the next to ask for its lines in time */
         end->head_seen = __atomic_load_n(&end->in->head, __ATOMIC_ACQUIRE); /* pairs with memory_tx_burst */
     }
     uint32_t ready = end->head_seen - claimed;
     count = ready < count ? ready : count;
-    fetch(end->in_slots, claimed, end->mask, count, 0);
+    uint32_t fetched = end->fetched - claimed, next = ready < 2 * count ? ready : 2 * count;
+    if (fetched < next) {
+        fetch(end->in_slots, claimed + fetched, end->mask, next - fetched, 0);
+    }
+    end->fetched = claimed + next;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slot = (claimed + i) & end->mask;
         set_frame(&frames[i], end->in_slots, slot);
