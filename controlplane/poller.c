@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include "poller.h"
 
 enum {
-    WORKING_LOOKS = 20, /* sleeps beside a working event loop before the thread waits to be told */
+    WORKING_LOOKS = 3, /* sleeps beside a working event loop before the thread waits to be told */
     QUIET_LOOKS = 1024, /* fruitless looks at the rings before the sleep doubles */
     QUIET_DOUBLINGS = 4,
     HURRY_SPINS = 8, /* times `spin`: how long a thread that is hurried looks without a pause */
@@ -189,7 +190,7 @@ int poller_spin(const struct poller *poller, int64_t nanoseconds) {
         if (look(poller)) {
             return 1;
         }
-        pause_cpu();
+        sched_yield(); /* to the core, should it share this CPU */
     } while (now() < end);
     return 0;
 }

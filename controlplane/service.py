@@ -251,6 +251,11 @@ class Service:
         self._hurry = True
         self._soon()
 
+    def _answering(self) -> None:
+        """Streams were given bytes: their callbacks run before the next turn, and the next bytes often come at once."""
+        self._replied = True
+        self._spin.ask()
+
     def _soon(self) -> None:
         if not self._turn_due:
             self._turn_due = True
@@ -309,6 +314,7 @@ class Service:
         for _ in range(RUNS_A_TURN):
             if inbox.streams.streams and (heard := inbox.streams.hear()):
                 self.taken += heard
+                self._answering()
                 continue
             run = inbox.ring.get_run()
             if run is None:

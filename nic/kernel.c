@@ -2,6 +2,7 @@
  * Owned by the core. Its state is process-local: Linux closes a dead worker's sockets, so adoption only tells. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <netinet/tcp.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -78,8 +79,10 @@ static void breathe(void) {
 static uint32_t poll(struct core *core) {
     struct kernel *kernel = kernel_of(core);
     uint32_t work = ready_poll(core);
-    if (kernel->empty && !work && !kernel->waiting)
+    if (kernel->empty && !work && !kernel->waiting) {
         breathe();
+        sched_yield();
+    }
     int events = kernel->waiting ? kernel->waiting : epoll_wait(kernel->epoll, kernel->events, KERNEL_EVENTS, 0);
     kernel->waiting = 0;
     kernel->empty = events <= 0;
