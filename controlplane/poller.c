@@ -14,7 +14,7 @@
 #include "poller.h"
 
 enum {
-    WORKING_LOOKS = 3, /* sleeps beside a working event loop before the thread waits to be told */
+    WORKING_LOOKS = 3,  /* sleeps beside a working event loop before the thread waits to be told */
     QUIET_LOOKS = 1024, /* fruitless looks at the rings before the sleep doubles */
     QUIET_DOUBLINGS = 4,
     HURRY_SPINS = 8, /* times `spin`: how long a thread that is hurried looks without a pause */
@@ -42,14 +42,6 @@ static int64_t now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
-
-static void pause_cpu(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
 }
 
 /* Whether the event loop has something to do: a message, or room it waits for. */
@@ -131,7 +123,7 @@ static void between_looks(struct poller *poller, struct patience *patience) {
         patience->spin_until = now() + poller->spin;
     }
     if (now() < patience->spin_until) {
-        pause_cpu();
+        sched_yield(); /* to the event loop, should it share this CPU */
         return;
     }
     uint32_t doublings = patience->quiet / QUIET_LOOKS;

@@ -244,9 +244,12 @@ class Service:
     def _signalled(self) -> None:
         if self._poller is not None:
             self._poller.clear()
-            self._turn()
+            if not self._turn_due:  # whoever was answered goes on before the next turn
+                self._turn()
 
     def _asking(self) -> None:
+        if self._poller is not None:
+            self._poller.unpark()
         self._spin.ask()
         self._hurry = True
         self._soon()
@@ -330,6 +333,7 @@ class Service:
         if run.kind == REPLY:
             self._replied = True
             inbox.peer.replied(run.tag, run.type, run.data)
+            self._hurry = inbox.peer.asks > 1
             if inbox.peer.asks > 1:
                 self._spin.ask()
         elif run.kind == EVENT and run.type == EVENT_STREAM:

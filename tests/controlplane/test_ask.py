@@ -3,6 +3,7 @@
 import asyncio
 import random
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -160,5 +161,26 @@ def test_too_many_asks(monkeypatch: pytest.MonkeyPatch) -> None:
             await core.ask(GetTotal(of=1))
         for ask in (*asks[1:39], *more):
             await cancelled(ask)
+
+    play(scene)
+
+
+def test_the_event_loop_sees_a_quick_reply_itself() -> None:
+    """Whoever asks out of an event loop that slept is not overtaken by the poller, which would wake it once more."""
+
+    async def scene(now: World) -> None:
+        core = now.service.group("web")[0]
+        await asyncio.sleep(0.05)
+        for number in range(50):
+            await asyncio.sleep(0.001)
+            before = now.service.wakeups
+            ask = asyncio.ensure_future(core.ask(GetTotal(of=number)))
+            await asyncio.sleep(0)
+            asked = now.received()
+            assert asked is not None
+            now.reply(asked, number)
+            time.sleep(0.001)  # noqa: ASYNC251 - the poller's time to see it, if it looks
+            assert (await ask).value == number
+            assert now.service.wakeups == before
 
     play(scene)

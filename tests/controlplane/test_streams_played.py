@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import struct
+import time
 
 from service_world import World, play, until
+from splitplane.controlplane.server import stream_factory
 from splitplane.dataplane import relay
 from splitplane.dataplane.relay import EVENT_STREAM
 from splitplane.dataplane.ring import EVENT
@@ -51,5 +53,32 @@ def test_a_comparison_that_crosses_the_end_is_no_stray() -> None:
         await until(lambda: streams.stale)
         await asyncio.sleep(0)
         assert streams.stale == 1, "of two words about a connection that is gone, one was expected"
+
+    play(scene)
+
+
+def test_busy_streams_keep_the_event_loop_awake() -> None:
+    """While each answer brings the next bytes at once, the event loop finds them itself: the poller has nothing to do."""
+    rounds = 200
+
+    async def scene(world: World) -> None:
+        service, wakeups, done = world.service, [0], asyncio.Event()
+
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for number in range(rounds):
+                assert await reader.readexactly(1) == b"x"
+                if not number:
+                    wakeups[0] = service.wakeups
+                says(world, relay.DATA, head(number + 1) + b"x")
+                time.sleep(0.0002)  # noqa: ASYNC251 - the poller's time to see it, if it looks
+            wakeups.append(service.wakeups)
+            writer.close()
+            done.set()
+
+        service.streams.serve([0], stream_factory(echo))
+        says(world, relay.OPEN, opened())
+        says(world, relay.DATA, head() + b"x")
+        await asyncio.wait_for(done.wait(), 20)
+        assert wakeups[1] == wakeups[0]
 
     play(scene)
