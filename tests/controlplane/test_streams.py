@@ -80,7 +80,11 @@ async def client(port: int) -> socket.socket:
     """A connected, non-blocking socket."""
     stream = socket.socket()
     stream.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(stream, (HERE, port))
+    try:
+        await asyncio.get_running_loop().sock_connect(stream, (HERE, port))
+    except OSError:
+        stream.close()
+        raise
     return stream
 
 
@@ -262,10 +266,9 @@ def test_connections_wait_for_their_server(free_port: Callable[[], int]) -> None
             assert await loop.sock_recv(first, 100) == b"early"
             server.close()
             await server.wait_closed()
-            with pytest.raises(
-                ConnectionResetError
-            ):  # already of connect, should it be reset before that looks
-                await loop.sock_recv(await client(port), 1)
+            # Already of connect, should it be reset before that looks.
+            with pytest.raises(ConnectionResetError), closing(await client(port)) as late:
+                await loop.sock_recv(late, 1)
             assert await everything(first, b"still") == b"still"
             first.close()
             await gone(runtime)
