@@ -12,9 +12,12 @@ import os
 import socket
 import statistics
 import struct
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parent))
 
 import numpy
 from messages_actors import Flow, Get, Many, One
