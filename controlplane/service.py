@@ -74,7 +74,7 @@ class Service:
         self._mesh = mesh
         self._poller: Poller | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._turn_due = self._in_turn = self._replied = self._hurry = False
+        self._turn_due = self._in_turn = self._answered = self._hurry = False
         self._spin = Spin()
         self._groups = {name: tuple(numbers) for name, numbers in groups.items()}
         self._peers: dict[str, GroupPeer] = {}
@@ -254,9 +254,9 @@ class Service:
         self._hurry = True
         self._soon()
 
-    def _answering(self) -> None:
+    def _fed(self) -> None:
         """Streams were given bytes: their callbacks run before the next turn, and the next bytes often come at once."""
-        self._replied = True
+        self._answered = True
         self._spin.ask()
 
     def _soon(self) -> None:
@@ -270,7 +270,7 @@ class Service:
         if self._poller is None:
             return
         self._poller.unpark()
-        self._in_turn, self._replied = True, False
+        self._in_turn, self._answered = True, False
         try:
             more = self._take_all()
             for peer, streams in zip(self.cores, self.streams.cores, strict=True):
@@ -291,7 +291,7 @@ class Service:
 
     def _spins(self, poller: Poller) -> bool:
         """Looks at the rings for a moment, if somebody waits for a reply and none has come; whether it found one."""
-        if self._replied or not self._spin.due():
+        if self._answered or not self._spin.due():
             return False
         found = poller.spin(SPIN)
         self._spin.ended(found=found)
@@ -299,7 +299,7 @@ class Service:
 
     def _sleep(self, poller: Poller) -> bool:
         """Parks; False if there is something to do."""
-        if self._replied:
+        if self._answered:
             return False  # whoever asked goes on before us, and often asks again
         hurry, self._hurry = self._hurry, False
         return poller.park(hurry=hurry)
@@ -317,7 +317,7 @@ class Service:
         for _ in range(RUNS_A_TURN):
             if inbox.streams.streams and (heard := inbox.streams.hear()):
                 self.taken += heard
-                self._answering()
+                self._fed()
                 continue
             run = inbox.ring.get_run()
             if run is None:
@@ -331,10 +331,13 @@ class Service:
     def _deliver(self, inbox: Inbox, run: Run) -> bool:
         """False if nobody has room, far beyond every limit: what is left of the run is held, and the ring left alone."""
         if run.kind == REPLY:
-            self._replied = True
+            self._answered = True
             inbox.peer.replied(run.tag, run.type, run.data)
-            self._hurry = inbox.peer.asks > 1
-            if inbox.peer.asks > 1:
+            more = (
+                sum(peer.asks for peer in self.cores) > 1
+            )  # who is answered here is still among them
+            self._hurry = self._hurry and more
+            if more:
                 self._spin.ask()
         elif run.kind == EVENT and run.type == EVENT_STREAM:
             inbox.streams.take(run)
