@@ -106,7 +106,8 @@ uint32_t input_poll(struct core *core);
 void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint32_t hops);
 /* tcp_options.c: 0, or -1: malformed */
 int options_read(const uint8_t *options, uint32_t length, struct segment *segment);
-uint32_t options_write(uint8_t *at, const struct outgoing *outgoing); /* bytes, a multiple of 4 */
+/* Returns the bytes, a multiple of 4, and adds them to the checksum `sum`. */
+uint32_t options_write(uint8_t *at, const struct outgoing *outgoing, uint64_t *sum);
 /* tcp_segment.c: build and gather one segment; 0: no room */
 int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t index, uint32_t offset, uint32_t length);
 int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t flags, uint32_t offset, uint32_t length);

@@ -1,6 +1,8 @@
 /* TCP options: read those we know, skip the rest, refuse what can't be walked. RFC 9293 section 3.2, RFC 7323. Pure. */
 #include "tcp_inside.h"
 
+enum { NOPS = OPTION_NOP << 24 | OPTION_NOP << 16 /* before an option of 2 bytes and some words */ };
+
 static void read_one(const uint8_t *at, uint32_t length, struct segment *segment) {
     if (at[0] == OPTION_MSS && length == 4) {
         segment->mss = wire_get16(at + 2);
@@ -36,48 +38,37 @@ int options_read(const uint8_t *options, uint32_t length, struct segment *segmen
 }
 
 /* RFC 2018 sections 2 and 3. */
-static uint8_t *write_sack(uint8_t *at, const struct outgoing *outgoing) {
+static uint8_t *write_sack(uint8_t *at, const struct outgoing *outgoing, uint64_t *sum) {
     if (outgoing->sack_permitted) {
-        at[0] = at[1] = OPTION_NOP;
-        at[2] = OPTION_SACK_PERMITTED;
-        at[3] = 2;
+        *sum = wire_add32(at, NOPS | OPTION_SACK_PERMITTED << 8 | 2, *sum);
         at += 4;
     }
     if (outgoing->block_count) {
-        at[0] = at[1] = OPTION_NOP;
-        at[2] = OPTION_SACK;
-        at[3] = (uint8_t)(2 + 8 * outgoing->block_count);
+        *sum = wire_add32(at, NOPS | OPTION_SACK << 8 | (2 + 8u * outgoing->block_count), *sum);
         at += 4;
     }
     for (uint32_t i = 0; i < outgoing->block_count; i++, at += 8) {
-        wire_put32(at, outgoing->blocks[i].start);
-        wire_put32(at + 4, outgoing->blocks[i].end);
+        *sum = wire_add32(at, outgoing->blocks[i].start, *sum);
+        *sum = wire_add32(at + 4, outgoing->blocks[i].end, *sum);
     }
     return at;
 }
 
-uint32_t options_write(uint8_t *at, const struct outgoing *outgoing) {
+uint32_t options_write(uint8_t *at, const struct outgoing *outgoing, uint64_t *sum) {
     uint8_t *start = at;
     if (outgoing->mss) {
-        at[0] = OPTION_MSS;
-        at[1] = 4;
-        wire_put16(at + 2, outgoing->mss);
+        *sum = wire_add32(at, OPTION_MSS << 24 | 4 << 16 | outgoing->mss, *sum);
         at += 4;
     }
     if (outgoing->scale != NO_SCALE) {
-        at[0] = OPTION_NOP;
-        at[1] = OPTION_SCALE;
-        at[2] = 3;
-        at[3] = outgoing->scale;
+        *sum = wire_add32(at, OPTION_NOP << 24 | OPTION_SCALE << 16 | 3 << 8 | outgoing->scale, *sum);
         at += 4;
     }
     if (outgoing->timestamps) {
-        at[0] = at[1] = OPTION_NOP;
-        at[2] = OPTION_TIMESTAMPS;
-        at[3] = 10;
-        wire_put32(at + 4, outgoing->ts_value);
-        wire_put32(at + 8, outgoing->ts_echo);
+        *sum = wire_add32(at, NOPS | OPTION_TIMESTAMPS << 8 | 10, *sum);
+        *sum = wire_add32(at + 4, outgoing->ts_value, *sum);
+        *sum = wire_add32(at + 8, outgoing->ts_echo, *sum);
         at += TIMESTAMPS_BYTES;
     }
-    return (uint32_t)(write_sack(at, outgoing) - start);
+    return (uint32_t)(write_sack(at, outgoing, sum) - start);
 }

@@ -11,42 +11,38 @@ uint32_t timestamp_now(const struct core *core, uint32_t hash) {
 }
 
 static void put_ip(uint8_t *ip, const struct flow *flow, uint32_t total) {
-    wire_put16(ip + IP_VERSION_LENGTH, 0x4500);
-    wire_put16(ip + IP_TOTAL, total);
-    wire_put16(ip + IP_IDENTIFICATION, 0); /* never fragmented, so it means nothing: RFC 6864 */
-    wire_put16(ip + IP_FRAGMENT, IP_DONT_FRAGMENT);
-    ip[IP_TTL] = 64;
-    ip[IP_PROTOCOL] = PROTOCOL_TCP;
-    wire_put16(ip + IP_CHECKSUM, 0);
-    memcpy(ip + IP_SOURCE, &flow->local_address, 4);
-    memcpy(ip + IP_DESTINATION, &flow->remote_address, 4);
-    wire_put_sum(ip + IP_CHECKSUM, wire_sum(ip, IP_HEADER, 0));
+    uint64_t sum = wire_add32(ip + IP_VERSION_LENGTH, 0x4500u << 16 | total, 0);
+    sum = wire_add32(ip + IP_IDENTIFICATION, IP_DONT_FRAGMENT, sum); /* so the identification is 0: RFC 6864 */
+    sum = wire_add32(ip + IP_TTL, 64u << 24 | PROTOCOL_TCP << 16, sum);
+    sum = wire_add_raw(ip + IP_SOURCE, flow->local_address, sum);
+    sum = wire_add_raw(ip + IP_DESTINATION, flow->remote_address, sum);
+    wire_put_sum(ip + IP_CHECKSUM, sum);
 }
 
-static uint32_t put_tcp(uint8_t *tcp, const struct outgoing *outgoing) {
-    memcpy(tcp + TCP_SOURCE, &outgoing->flow->local_port, 2);
-    memcpy(tcp + TCP_DESTINATION, &outgoing->flow->remote_port, 2);
-    wire_put32(tcp + TCP_SEQUENCE, outgoing->seq);
-    wire_put32(tcp + TCP_ACKNOWLEDGEMENT, outgoing->flags & TCP_ACK ? outgoing->ack : 0);
-    uint32_t header = TCP_HEADER + options_write(tcp + TCP_HEADER, outgoing);
-    tcp[TCP_OFFSET] = (uint8_t)(header / 4 << 4);
-    tcp[TCP_FLAGS] = outgoing->flags;
-    wire_put16(tcp + TCP_WINDOW, outgoing->window);
-    wire_put16(tcp + TCP_CHECKSUM, 0);
-    wire_put16(tcp + TCP_URGENT, 0);
+/* Everything but the checksum; adds it to *sum and returns its length. */
+static uint32_t put_tcp(uint8_t *tcp, const struct outgoing *outgoing, uint64_t *sum) {
+    uint32_t ports;
+    memcpy(&ports, &outgoing->flow->local_port, 4); /* and the remote one */
+    uint32_t header = TCP_HEADER + options_write(tcp + TCP_HEADER, outgoing, sum);
+    *sum = wire_add_raw(tcp + TCP_SOURCE, ports, *sum);
+    *sum = wire_add32(tcp + TCP_SEQUENCE, outgoing->seq, *sum);
+    *sum = wire_add32(tcp + TCP_ACKNOWLEDGEMENT, outgoing->flags & TCP_ACK ? outgoing->ack : 0, *sum);
+    *sum = wire_add32(tcp + TCP_OFFSET, header / 4 << 28 | (uint32_t)outgoing->flags << 16 | outgoing->window, *sum);
+    wire_put32(tcp + TCP_CHECKSUM, 0); /* and the urgent pointer */
     return header;
 }
 
-static void put_bytes(struct core *core, uint8_t *at, uint32_t index, uint32_t offset, uint32_t length) {
-    while (length) {
-        uint32_t piece;
-        const uint8_t *bytes = stream_peek(core, index, offset, &piece);
-        piece = lesser(piece, length);
-        memcpy(at, bytes, piece);
-        at += piece;
-        offset += piece;
-        length -= piece;
+/* Returns the bytes' part of the checksum. */
+static uint64_t put_bytes(struct core *core, uint8_t *at, uint32_t index, uint32_t offset, uint32_t length) {
+    uint64_t sum = 0;
+    for (uint32_t done = 0, piece; done < length; done += piece) {
+        const uint8_t *bytes = stream_peek(core, index, offset + done, &piece);
+        piece = lesser(piece, length - done);
+        memcpy(at + done, bytes, piece);
+        uint64_t part = wire_sum(bytes, piece, 0);
+        sum += done & 1 ? wire_odd(part) : part;
     }
+    return sum;
 }
 
 int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t index, uint32_t offset, uint32_t length) {
@@ -62,11 +58,13 @@ int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t ind
     memcpy(frame + ETHERNET_DESTINATION, outgoing->next_hop, 6);
     memcpy(frame + ETHERNET_SOURCE, core->nic->address, 6);
     wire_put16(frame + ETHERNET_TYPE, TYPE_IPV4);
-    uint32_t bytes = put_tcp(tcp, outgoing);
-    put_bytes(core, tcp + bytes, index, offset, length);
+    uint64_t sum = 0;
+    uint32_t bytes = put_tcp(tcp, outgoing, &sum);
+    sum += put_bytes(core, tcp + bytes, index, offset, length);
     bytes += length;
     put_ip(ip, outgoing->flow, IP_HEADER + bytes);
-    wire_put_sum(tcp + TCP_CHECKSUM, wire_sum(tcp, bytes, wire_pseudo(ip, bytes)));
+    sum += wire_pseudo(outgoing->flow->local_address, outgoing->flow->remote_address, bytes);
+    wire_put_sum(tcp + TCP_CHECKSUM, sum);
     frame_put(core, ETHERNET_HEADER + IP_HEADER + bytes);
     return 1;
 }

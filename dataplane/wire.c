@@ -30,9 +30,11 @@ uint16_t wire_fold(uint64_t sum) {
     return (uint16_t)sum;
 }
 
-uint64_t wire_pseudo(const uint8_t *ip, uint32_t length) {
-    uint8_t rest[4] = {0, ip[IP_PROTOCOL], (uint8_t)(length >> 8), (uint8_t)length};
-    return wire_sum(rest, 4, wire_sum(ip + IP_SOURCE, 8, 0));
+uint64_t wire_pseudo_read(const uint8_t *ip, uint32_t length) {
+    uint32_t source, destination;
+    memcpy(&source, ip + IP_SOURCE, 4);
+    memcpy(&destination, ip + IP_DESTINATION, 4);
+    return wire_pseudo(source, destination, length);
 }
 
 void wire_adjust(uint8_t *at, uint16_t before, uint16_t now) {

@@ -113,8 +113,26 @@ static inline void wire_put32(uint8_t *at, uint32_t value) {
 /* Internet checksum (RFC 1071). A sum is kept in the machine's own byte order until wire_fold. */
 uint64_t wire_sum(const uint8_t *data, uint32_t length, uint64_t sum);
 uint16_t wire_fold(uint64_t sum);
-/* Of TCP's pseudo-header. ip: an IPv4 header with addresses; length: TCP header and payload. */
-uint64_t wire_pseudo(const uint8_t *ip, uint32_t length);
+/* Of TCP's pseudo-header. source, destination: network byte order; length: TCP header and payload. */
+static inline uint64_t wire_pseudo(uint32_t source, uint32_t destination, uint32_t length) {
+    return (uint64_t)source + destination + wire_swap32(PROTOCOL_TCP << 16 | length);
+}
+/* The same; ip: a header with addresses. */
+uint64_t wire_pseudo_read(const uint8_t *ip, uint32_t length);
+/* The sum of bytes that stand at an odd place of what the checksum covers (RFC 1071 section 2 (B)). */
+static inline uint64_t wire_odd(uint64_t sum) {
+    return __builtin_bswap16(wire_fold(sum));
+}
+/* Two ways to store a word of a header and add it to its checksum. A frame under construction isn't read again for it:
+ * bytes written in pieces can't be read as a whole before they have all reached the cache, and the line may have to
+ * come from another core's. */
+static inline uint64_t wire_add_raw(uint8_t *at, uint32_t word, uint64_t sum) {
+    memcpy(at, &word, 4);
+    return sum + word;
+}
+static inline uint64_t wire_add32(uint8_t *at, uint32_t value, uint64_t sum) {
+    return wire_add_raw(at, wire_swap32(value), sum);
+}
 /* Stores the checksum `sum` amounts to. */
 static inline void wire_put_sum(uint8_t *at, uint64_t sum) {
     uint16_t folded = (uint16_t)~wire_fold(sum);

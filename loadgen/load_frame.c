@@ -63,69 +63,87 @@ static uint64_t word_of(const struct client *client, uint32_t asked, uint32_t nu
     return word ^ word >> 31;
 }
 
-static void put_words(uint8_t *at, uint32_t length, const struct client *client, uint32_t asked) {
+/* Returns their checksum. */
+static uint64_t put_words(uint8_t *at, uint32_t length, const struct client *client, uint32_t asked) {
+    uint64_t sum = 0;
     for (uint32_t number = 0; length; number++) {
-        uint64_t word = word_of(client, asked, number);
+        uint64_t word = word_of(client, asked, number), kept = 0;
         uint32_t piece = length < 8 ? length : 8;
+        memcpy(&kept, &word, piece);
         memcpy(at, &word, piece);
+        sum += (kept & UINT32_MAX) + (kept >> 32);
         at += piece;
         length -= piece;
     }
+    return sum;
 }
 
 static void put_ip(uint8_t *ip, const struct client *client, uint32_t total) {
-    wire_put16(ip + IP_VERSION_LENGTH, 0x4500);
-    wire_put16(ip + IP_TOTAL, total);
-    wire_put32(ip + IP_IDENTIFICATION, IP_DONT_FRAGMENT);
-    wire_put16(ip + IP_TTL, 64 << 8 | PROTOCOL_TCP);
-    wire_put16(ip + IP_CHECKSUM, 0);
-    memcpy(ip + IP_SOURCE, &client->flow.remote_address, 4);
-    memcpy(ip + IP_DESTINATION, &client->flow.local_address, 4);
-    wire_put_sum(ip + IP_CHECKSUM, wire_sum(ip, IP_HEADER, 0));
+    uint64_t sum = wire_add32(ip + IP_VERSION_LENGTH, 0x4500u << 16 | total, 0);
+    sum = wire_add32(ip + IP_IDENTIFICATION, IP_DONT_FRAGMENT, sum);
+    sum = wire_add32(ip + IP_TTL, 64u << 24 | PROTOCOL_TCP << 16, sum);
+    sum = wire_add_raw(ip + IP_SOURCE, client->flow.remote_address, sum);
+    sum = wire_add_raw(ip + IP_DESTINATION, client->flow.local_address, sum);
+    wire_put_sum(ip + IP_CHECKSUM, sum);
 }
 
-static uint8_t *put_headers(struct load *load, const struct client *client, uint32_t seq, uint32_t ack, uint8_t flags) {
+/* A segment under construction. */
+struct draft {
+    uint8_t *tcp;
+    uint32_t seq, ack;
+    uint64_t sum; /* of everything but the pseudo-header, so far */
+};
+
+static void put_headers(struct load *load, const struct client *client, struct draft *draft, uint32_t header,
+                        uint8_t flags) {
     uint8_t *frame = load->out[load->filled].data, *tcp = frame + ETHERNET_HEADER + IP_HEADER;
     memcpy(frame + ETHERNET_DESTINATION, load->config.server_mac, 6);
     memcpy(frame + ETHERNET_SOURCE, load->nic->address, 6);
     wire_put16(frame + ETHERNET_TYPE, TYPE_IPV4);
     memcpy(tcp + TCP_SOURCE, &client->flow.remote_port, 2);
     memcpy(tcp + TCP_DESTINATION, &client->flow.local_port, 2);
-    wire_put32(tcp + TCP_SEQUENCE, seq);
-    wire_put32(tcp + TCP_ACKNOWLEDGEMENT, ack);
-    tcp[TCP_OFFSET] = TCP_HEADER / 4 << 4;
-    tcp[TCP_FLAGS] = flags;
-    wire_put16(tcp + TCP_WINDOW, LOAD_WINDOW);
+    uint64_t sum = (uint64_t)client->flow.remote_port + client->flow.local_port;
+    sum = wire_add32(tcp + TCP_SEQUENCE, draft->seq, sum);
+    sum = wire_add32(tcp + TCP_ACKNOWLEDGEMENT, draft->ack, sum);
+    sum = wire_add32(tcp + TCP_OFFSET, header / 4 << 28 | (uint32_t)flags << 16 | LOAD_WINDOW, sum);
     wire_put32(tcp + TCP_CHECKSUM, 0);
-    return tcp;
+    draft->tcp = tcp;
+    draft->sum = sum;
 }
 
-static void finish(struct load *load, const struct client *client, uint8_t *tcp, uint32_t length) {
-    uint8_t *ip = tcp - IP_HEADER;
-    put_ip(ip, client, IP_HEADER + length);
-    wire_put_sum(tcp + TCP_CHECKSUM, wire_sum(tcp, length, wire_pseudo(ip, length)));
+static void finish(struct load *load, const struct client *client, const struct draft *draft, uint32_t length) {
+    put_ip(draft->tcp - IP_HEADER, client, IP_HEADER + length);
+    uint64_t pseudo = wire_pseudo(client->flow.remote_address, client->flow.local_address, length);
+    wire_put_sum(draft->tcp + TCP_CHECKSUM, draft->sum + pseudo);
     load->out[load->filled++].length = ETHERNET_HEADER + IP_HEADER + length;
 }
 
 /* A SYN offers a window scale, the largest, for load_guess; and an MSS. */
-static uint32_t put_options(uint8_t *tcp) {
-    static const uint8_t options[8] = {OPTION_MSS, 4, 0x05, 0xb4, OPTION_NOP, OPTION_SCALE, 3, LOAD_SCALE};
-    memcpy(tcp + TCP_HEADER, options, sizeof options);
-    tcp[TCP_OFFSET] = (TCP_HEADER + sizeof options) / 4 << 4;
-    return TCP_HEADER + sizeof options;
+static void put_options(struct draft *draft) {
+    uint8_t *at = draft->tcp + TCP_HEADER;
+    draft->sum = wire_add32(at, OPTION_MSS << 24 | 4 << 16 | LOAD_MSS, draft->sum);
+    draft->sum = wire_add32(at + 4, OPTION_NOP << 24 | OPTION_SCALE << 16 | 3 << 8 | LOAD_SCALE, draft->sum);
 }
 
 void load_put(struct load *load, const struct client *client, uint32_t seq, uint32_t ack, uint8_t flags) {
-    uint8_t *tcp = put_headers(load, client, seq, ack, flags);
-    finish(load, client, tcp, flags & TCP_SYN ? put_options(tcp) : (uint32_t)TCP_HEADER);
+    struct draft draft = {.seq = seq, .ack = ack};
+    uint32_t header = TCP_HEADER + (flags & TCP_SYN ? 8 : 0);
+    put_headers(load, client, &draft, header, flags);
+    if (flags & TCP_SYN) {
+        put_options(&draft);
+    }
+    finish(load, client, &draft, header);
 }
 
 void load_ask(struct load *load, const struct client *client, uint32_t seq, uint32_t ack, const struct flight *flight) {
-    uint8_t *tcp = put_headers(load, client, seq, ack, TCP_ACK | TCP_PSH), *data = tcp + TCP_HEADER;
+    struct draft draft = {.seq = seq, .ack = ack};
+    put_headers(load, client, &draft, TCP_HEADER, TCP_ACK | TCP_PSH);
     uint32_t head[4] = {flight->client, flight->asked, (uint32_t)(flight - load->flights), load->config.payload};
+    uint8_t *data = draft.tcp + TCP_HEADER;
     memcpy(data, head, sizeof head);
-    put_words(data + sizeof head, load->config.payload - (uint32_t)sizeof head, client, flight->asked);
-    finish(load, client, tcp, (uint32_t)TCP_HEADER + load->config.payload);
+    draft.sum += (uint64_t)head[0] + head[1] + head[2] + head[3];
+    draft.sum += put_words(data + sizeof head, load->config.payload - (uint32_t)sizeof head, client, flight->asked);
+    finish(load, client, &draft, (uint32_t)TCP_HEADER + load->config.payload);
 }
 
 int load_answer_good(const struct load *load, const struct client *client, const uint8_t *data, uint32_t client_number,
@@ -149,5 +167,5 @@ int load_answer_good(const struct load *load, const struct client *client, const
 
 int load_checksums_good(const uint8_t *ip, uint32_t length) {
     return wire_fold(wire_sum(ip, IP_HEADER, 0)) == 0xffff &&
-           wire_fold(wire_sum(ip + IP_HEADER, length, wire_pseudo(ip, length))) == 0xffff;
+           wire_fold(wire_sum(ip + IP_HEADER, length, wire_pseudo_read(ip, length))) == 0xffff;
 }

@@ -6,7 +6,7 @@
 #include "../nic/nic.h"
 #include "load.h"
 
-enum { LOAD_PORT_FIRST = 1024, LOAD_PORTS = 60000, LOAD_WINDOW = 65535, LOAD_SCALE = 14 };
+enum { LOAD_PORT_FIRST = 1024, LOAD_PORTS = 60000, LOAD_WINDOW = 65535, LOAD_SCALE = 14, LOAD_MSS = 1460 };
 
 enum flight_state { FLIGHT_FREE, FLIGHT_SYN, FLIGHT_ANSWER, FLIGHT_FIN };
 

@@ -20,21 +20,23 @@ static int is_request(const struct frame *frame) {
            total > IP_HEADER + TCP_HEADER && load_checksums_good(ip, total - IP_HEADER);
 }
 
-/* Frame `to` becomes the answer to `from`. */
+/* Frame `to` becomes the answer to `from`. Addresses and ports that change places leave a sum as it is. */
 static void reflect(const struct frame *from, struct frame *to) {
+    const uint8_t *asked = from->data + ETHERNET_HEADER + IP_HEADER;
     uint32_t total = wire_get16(from->data + ETHERNET_HEADER + IP_TOTAL), length = total - IP_HEADER;
+    uint32_t seq = wire_get32(asked + TCP_ACKNOWLEDGEMENT);
+    uint32_t ack = wire_get32(asked + TCP_SEQUENCE) + length - TCP_HEADER;
     memcpy(to->data, from->data, ETHERNET_HEADER + total);
     uint8_t *ip = to->data + ETHERNET_HEADER, *tcp = ip + IP_HEADER;
-    uint32_t seq = wire_get32(tcp + TCP_SEQUENCE), ack = wire_get32(tcp + TCP_ACKNOWLEDGEMENT);
     swap(to->data + ETHERNET_DESTINATION, to->data + ETHERNET_SOURCE, 6);
     swap(ip + IP_SOURCE, ip + IP_DESTINATION, 4);
     swap(tcp + TCP_SOURCE, tcp + TCP_DESTINATION, 2);
-    wire_put32(tcp + TCP_SEQUENCE, ack);
-    wire_put32(tcp + TCP_ACKNOWLEDGEMENT, seq + length - TCP_HEADER);
-    wire_put16(ip + IP_CHECKSUM, 0);
-    wire_put_sum(ip + IP_CHECKSUM, wire_sum(ip, IP_HEADER, 0));
-    wire_put16(tcp + TCP_CHECKSUM, 0);
-    wire_put_sum(tcp + TCP_CHECKSUM, wire_sum(tcp, length, wire_pseudo(ip, length)));
+    uint64_t sum = wire_pseudo_read(from->data + ETHERNET_HEADER, length) + wire_sum(asked, TCP_SEQUENCE, 0);
+    sum = wire_add32(tcp + TCP_SEQUENCE, seq, sum);
+    sum = wire_add32(tcp + TCP_ACKNOWLEDGEMENT, ack, sum);
+    sum = wire_sum(asked + TCP_OFFSET, TCP_CHECKSUM - TCP_OFFSET, sum);
+    sum = wire_sum(asked + TCP_URGENT, length - TCP_URGENT, sum);
+    wire_put_sum(tcp + TCP_CHECKSUM, sum);
     to->length = ETHERNET_HEADER + total;
 }
 

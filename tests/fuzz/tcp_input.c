@@ -63,7 +63,7 @@ static void check_frame(const uint8_t *frame, uint32_t length) {
     DEMAND(wire_fold(wire_sum(ip, IP_HEADER, 0)) == 0xffff);
     if (ip[IP_PROTOCOL] == PROTOCOL_TCP) {
         DEMAND(total >= IP_HEADER + TCP_HEADER && (tcp[TCP_OFFSET] >> 4) * 4u <= total - IP_HEADER);
-        DEMAND(wire_fold(wire_sum(tcp, total - IP_HEADER, wire_pseudo(ip, total - IP_HEADER))) == 0xffff);
+        DEMAND(wire_fold(wire_sum(tcp, total - IP_HEADER, wire_pseudo_read(ip, total - IP_HEADER))) == 0xffff);
     }
 }
 
@@ -110,7 +110,7 @@ static void mend(uint8_t *frame, uint32_t length) {
     uint8_t *ip = frame + ETHERNET_HEADER, *tcp = frame + TCP_AT;
     mend_ip(frame, length);
     wire_put16(tcp + TCP_CHECKSUM, 0);
-    wire_put_sum(tcp + TCP_CHECKSUM, wire_sum(tcp, length - TCP_AT, wire_pseudo(ip, length - TCP_AT)));
+    wire_put_sum(tcp + TCP_CHECKSUM, wire_sum(tcp, length - TCP_AT, wire_pseudo_read(ip, length - TCP_AT)));
 }
 
 static void op_frame(struct input *input, int mended) {
