@@ -8,11 +8,14 @@
 
 _Static_assert((int)TABLE_BURST >= (int)NIC_BURST, "one look-up a burst");
 
+enum { PIECE = 8 }; /* segments read while the lines of those before are on their way */
+
 struct burst {
     struct segment segments[NIC_BURST];
     struct flow flows[NIC_BURST];
     uint32_t hashes[NIC_BURST], found[NIC_BURST];
-    uint32_t count;
+    uint32_t count, asked, matched; /* as far as each step of the look-up has come */
+    uint32_t absent, epoch;
     uint32_t hops; /* cores of the group that have not seen these frames */
 };
 
@@ -100,7 +103,7 @@ static void input_icmp(struct core *core, const struct frame *frame, uint32_t he
 }
 
 static int checksum_good(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length) {
-    uint64_t pseudo = wire_pseudo(ip, length);
+    uint64_t pseudo = wire_pseudo_read(ip, length);
     if (wire_fold(wire_sum(tcp, length, pseudo)) == 0xffff) {
         return 1;
     }
@@ -229,15 +232,35 @@ static void input_frame(struct core *core, const struct frame *frame, struct bur
     }
 }
 
-static void input_segments(struct core *core, struct burst *burst) {
-    table_find(core, burst->flows, burst->hashes, burst->found, burst->count);
-    for (uint32_t i = 0; i < burst->count; i++) { /* the table has seen the first line of each record only */
+static void burst_begin(const struct core *core, struct burst *burst, uint32_t hops) {
+    burst->count = burst->asked = burst->matched = burst->absent = 0;
+    burst->epoch = core->state->epoch;
+    burst->hops = hops;
+}
+
+/* Two steps of the look-up for what has been read since: the buckets of the last piece are asked for, the records of
+ * the one before, whose buckets have come meanwhile. */
+static void burst_look(struct core *core, struct burst *burst) {
+    uint32_t from = burst->matched, count = burst->asked - from;
+    table_ask(core, burst->flows + burst->asked, burst->hashes + burst->asked, burst->count - burst->asked);
+    burst->asked = burst->count;
+    if (!count) {
+        return;
+    }
+    burst->absent |= table_match(core, burst->hashes + from, burst->found + from, count) << from;
+    for (uint32_t i = from; i < from + count; i++) { /* the table looks at the first line of each record only */
         __builtin_prefetch(&core->records[burst->found[i]].application, 1);
     }
-    uint32_t epoch = core->state->epoch;
+    burst->matched = from + count;
+}
+
+static void input_segments(struct core *core, struct burst *burst) {
+    burst_look(core, burst);
+    burst_look(core, burst);
+    table_verify(core, burst->flows, burst->hashes, burst->found, burst->absent, burst->count);
     for (uint32_t i = 0; i < burst->count; i++) {
         const struct flow *flow = &burst->flows[i];
-        if (core->state->epoch != epoch) { /* an earlier segment opened a connection, perhaps this one's */
+        if (core->state->epoch != burst->epoch) { /* an earlier segment opened a connection, perhaps this one's */
             burst->found[i] = table_find_one(core, flow, burst->hashes[i]);
         }
         if (burst->found[i] != RECORD_NONE) {
@@ -251,13 +274,15 @@ static void input_segments(struct core *core, struct burst *burst) {
 uint32_t input_poll(struct core *core) {
     struct frame frames[NIC_BURST];
     struct burst burst;
-    burst.count = 0;
-    burst.hops = core->group_cores ? core->group_cores - 1 : 0;
+    burst_begin(core, &burst, core->group_cores ? core->group_cores - 1 : 0);
     core->nic->now = core->now;
     uint32_t count = core->nic->driver->rx_burst(core->nic, frames, NIC_BURST);
     core->counters[COUNTER_VLAN_PASSED] = core->nic->stats.vlan_passed;
     for (uint32_t i = 0; i < count; i++) {
         input_frame(core, &frames[i], &burst);
+        if (burst.count - burst.asked == PIECE) {
+            burst_look(core, &burst);
+        }
     }
     if (burst.count) {
         input_segments(core, &burst);
@@ -271,8 +296,7 @@ uint32_t input_poll(struct core *core) {
 void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint32_t hops) {
     struct frame frame = {.data = (uint8_t *)data, .length = length};
     struct burst burst;
-    burst.count = 0;
-    burst.hops = hops;
+    burst_begin(core, &burst, hops);
     if (length > ETHERNET_HEADER) {
         input_ip(core, &frame, &burst);
     }

@@ -54,11 +54,14 @@ uint32_t table_find_one(struct core *core, const struct flow *flow, uint32_t has
     return RECORD_NONE;
 }
 
-void table_find(struct core *core, const struct flow *flows, uint32_t *hashes, uint32_t *index, uint32_t count) {
+void table_ask(const struct core *core, const struct flow *flows, uint32_t *hashes, uint32_t count) {
     hash_flows(core, flows, hashes, count);
     for (uint32_t i = 0; i < count; i++)
         __builtin_prefetch(bucket_at(core, bucket_home(hashes[i], core->buckets)));
-    uint32_t absent = 0; /* a bit each: no key with this tag, here or displaced */
+}
+
+uint32_t table_match(const struct core *core, const uint32_t *hashes, uint32_t *index, uint32_t count) {
+    uint32_t absent = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct bucket *bucket = bucket_at(core, bucket_home(hashes[i], core->buckets));
         uint32_t match = bucket_match(bucket, bucket_tag(hashes[i]));
@@ -68,11 +71,22 @@ void table_find(struct core *core, const struct flow *flows, uint32_t *hashes, u
         if (match & (match - 1)) /* one in twenty: another key with this tag */
             __builtin_prefetch(&core->records[bucket_index(bucket, (uint32_t)__builtin_ctz(match & (match - 1)))], 1);
     }
+    return absent;
+}
+
+void table_verify(struct core *core, const struct flow *flows, const uint32_t *hashes, uint32_t *index, uint32_t absent,
+                  uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         if (__builtin_expect(index[i] != RECORD_NONE && same_flow(&core->records[index[i]], &flows[i]), 1))
             continue;
         index[i] = absent >> i & 1 ? RECORD_NONE : table_find_one(core, &flows[i], hashes[i]);
     }
+}
+
+void table_find(struct core *core, const struct flow *flows, uint32_t *hashes, uint32_t *index, uint32_t count) {
+    table_ask(core, flows, hashes, count);
+    uint32_t absent = table_match(core, hashes, index, count);
+    table_verify(core, flows, hashes, index, absent, count);
 }
 
 /* Moves the overflow counts of the buckets a displaced key passed, each step written down before it is made. */

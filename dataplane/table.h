@@ -20,6 +20,13 @@ uint64_t table_buckets(uint64_t connections); /* for a load of at most 0.8 */
 uint32_t table_hash(const struct core *core, const struct flow *flow);
 /* index[i] = record of flows[i], or RECORD_NONE; hashes[i] is filled for a later insert. count <= TABLE_BURST. */
 void table_find(struct core *core, const struct flow *flows, uint32_t *hashes, uint32_t *index, uint32_t count);
+/* The same in its three steps, for a burst that is read piece by piece: what a step asks for is on its way until the
+ * next. Hashes the flows and asks for their buckets; reads these and asks for the records, a bit set for each flow that
+ * is absent for certain; reads these. */
+void table_ask(const struct core *core, const struct flow *flows, uint32_t *hashes, uint32_t count);
+uint32_t table_match(const struct core *core, const uint32_t *hashes, uint32_t *index, uint32_t count);
+void table_verify(struct core *core, const struct flow *flows, const uint32_t *hashes, uint32_t *index, uint32_t absent,
+                  uint32_t count);
 uint32_t table_find_one(struct core *core, const struct flow *flow, uint32_t hash);
 /* Takes a free record, keys it and puts it into the index as one crash-safe step. The index, or 0: full. */
 uint32_t table_insert(struct core *core, const struct flow *flow, uint32_t hash);
