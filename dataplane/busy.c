@@ -10,6 +10,7 @@
 #include "push.h"
 #include "record_pool.h"
 #include "share.h"
+#include "timer.h"
 
 enum { UNIT = 64, OWNED = 255 /* in the map while recovering: no class */ };
 
@@ -37,13 +38,13 @@ struct busy *busy_take(struct core *core, uint32_t index) {
     }
     state->busy_used++;
     CRASH_POINT(busy_off_list);
-    memset(&core->busy[block], 0, sizeof core->busy[block]);
-    core->busy[block].moved = core->tick;
-    core->busy[block].owner = index;
+    struct busy *busy = &core->busy[block];
+    *busy = (struct busy){.owner = index, .moved = core->tick, .queued = busy->queued, .places = busy->places};
     CRASH_POINT(busy_owned);
+    STORES_STAY();
     core->records[index].busy = block;
     STORES_STAY();
-    return &core->busy[block];
+    return busy;
 }
 
 void busy_give_islands(struct core *core, uint32_t list) {
@@ -75,6 +76,7 @@ void busy_discard(struct core *core, uint32_t index) {
         return;
     core->records[index].busy = 0;
     CRASH_POINT(busy_left);
+    timer_left(core, index);
     busy_give(core, block);
 }
 

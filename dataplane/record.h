@@ -106,7 +106,7 @@ struct busy {
     uint32_t shared_done;                /* shared bytes acknowledged, modulo 2^32 */
     uint32_t islands;                    /* the list of what came out of order (islands.h), 0 = none */
     uint32_t moved;                      /* tick up to which what it holds has moved fast enough (stream.c) */
-    uint8_t line0_rest[4];
+    uint32_t queued; /* tick at which the wheel will look at this block next, 0 = not queued; outlives the owner */
     /* Line 1: TCP's own. */
     uint32_t rto_deadline, ack_deadline, persist_deadline; /* ticks, 0 = none */
     uint32_t rto;                                          /* milliseconds, backed off */
@@ -117,5 +117,6 @@ struct busy {
     uint8_t dupacks, retransmits, persists;
     uint8_t recovering; /* enum recovery */
     uint32_t resend;    /* next sequence number to send again, snd_una..snd_nxt; = snd_nxt: nothing */
-    uint8_t line1_rest[20];
+    uint8_t line1_rest[16];
+    uint32_t places; /* where the wheel has it (timer.c); outlives the owner */
 };

@@ -26,11 +26,11 @@ void close_finish(struct core *core, uint32_t index, int reason) {
 /* Nothing is in flight any more. */
 static void rest(struct core *core, uint32_t index) {
     struct busy *busy = busy_of(core, index);
+    timer_clear(core, index, TIMER_TRANSPORT);
     if (busy) {
         busy->rto_deadline = busy->ack_deadline = busy->persist_deadline = 0;
         busy_release(core, index);
     }
-    timer_clear(core, index, TIMER_TRANSPORT);
 }
 
 static void give_back(struct core *core, uint32_t index) {

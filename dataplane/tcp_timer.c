@@ -49,6 +49,7 @@ static uint32_t busy_deadline(struct core *core, uint32_t index, struct busy *bu
     if (!stream_queued(core, index) && record->snd_una == record->snd_nxt && !blocked) {
         deadline = busy->ack_deadline;
         busy->ack_deadline = 0;
+        record->transport_deadline = deadline; /* first: what is left of it is the record's from here on */
         busy_release(core, index);
     }
     return deadline;

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { ARENA_ABI = 3, ARENA_HEADER_BYTES = 4096 };
+enum { ARENA_ABI = 4, ARENA_HEADER_BYTES = 4096 };
 
 enum arena_section {
     SECTION_STATE,      /* struct core_state */

@@ -36,6 +36,7 @@ IN_THE_LOOP = [
     "stream.c",
     "table.c",
     "timer.c",
+    "wheel.c",
 ]
 
 

@@ -128,6 +128,16 @@ class WheelMachine(RuleBasedStateMachine):
         for which in (0, 1):
             self.model.pop((index, which), None)
 
+    @rule(index=st.integers(1, RECORDS))
+    def hold(self, index: int) -> None:
+        """A record takes a busy block, perhaps one that another's deadlines left in the wheel."""
+        lib.busy_take(self.wheel.bare.core, index)
+
+    @rule(index=st.integers(1, RECORDS))
+    def let_go(self, index: int) -> None:
+        """Its block gone, a record keeps its deadlines."""
+        lib.busy_discard(self.wheel.bare.core, index)
+
     @rule()
     def adopt(self) -> None:
         """Another worker's wheel fires the same."""
@@ -230,6 +240,41 @@ def test_later_and_cleared_only_store(wheel: Wheel) -> None:
     wheel.advance(2000)
     assert wheel.fired == []
     assert wheel.bare.state.wheel_entries == 0
+
+
+def test_blocks_keep_their_entries_for_the_next(wheel: Wheel) -> None:
+    """A thousand connections in turn, each with a request answered in time: one entry serves them all.
+
+    An entry for each would be looked at, and its record fetched from memory for it, when nothing is left to do.
+    """
+    core, state = wheel.bare.core, wheel.bare.state
+    for request in range(1000):
+        index = wheel.records[request % RECORDS]
+        lib.busy_take(core, index)
+        wheel.set(index, lib.TIMER_TRANSPORT, 200)
+        lib.timer_clear(core, index, lib.TIMER_TRANSPORT)
+        lib.busy_discard(core, index)
+        assert not core.records[index].queued
+    assert state.wheel_entries == 1
+    wheel.advance(199)
+    assert state.wheel_entries == 1
+    wheel.advance(1)
+    assert state.wheel_entries == 0
+    assert wheel.fired == []
+
+
+def test_a_block_entry_finds_its_owner_of_today(wheel: Wheel) -> None:
+    """The entry that one connection's deadline left serves another's, which fires on its own tick."""
+    core = wheel.bare.core
+    first, second = wheel.records[:2]
+    lib.busy_take(core, first)
+    wheel.set(first, lib.TIMER_TRANSPORT, 10)
+    lib.timer_clear(core, first, lib.TIMER_TRANSPORT)
+    lib.busy_discard(core, first)
+    lib.busy_take(core, second)
+    wheel.set(second, lib.TIMER_TRANSPORT, 300)
+    wheel.advance(400)
+    assert wheel.fired == [(second, lib.TIMER_TRANSPORT, 1300)]
 
 
 def test_a_callback_may_set_clear_and_free(wheel: Wheel) -> None:

@@ -35,6 +35,7 @@ SOURCES = (
                 "time_wait",
                 "timer",
                 "topic",
+                "wheel",
             ]
         )
     ),
