@@ -244,6 +244,7 @@ class Mailbox:
                 self.actor.__timers__ = self._timers
                 self.actor.__pushes__ = before.__pushes__
                 if hasattr(before, "config"):  # as changed since the start
+                    # ControlActor doesn't declare it: only an actor with a Config has one.
                     self.actor.config = before.config  # type: ignore[attr-defined]
                 await self.actor.on_start()
                 self.restarted += 1

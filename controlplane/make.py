@@ -61,6 +61,7 @@ def control_actor(cls: type[ControlActor], values: Mapping[str, Any]) -> Control
     actor = cls()
     config = spec_of(cls).config
     if config is not None:
+        # ControlActor doesn't declare it: only an actor with a Config has one.
         actor.config = config_of(config, values)  # type: ignore[attr-defined]
     return actor
 

@@ -116,6 +116,7 @@ class CorePeer:
         self.asked += 1
         self._asking()
         try:
+            # The future's type can't say that `kind` is this request's reply.
             return await future  # type: ignore[return-value]
         finally:
             self._asks.end(tag)
@@ -247,6 +248,7 @@ class GroupPeer(Sequence[CorePeer]):
     def tell(self, message: Message) -> Awaitable[None]:
         """Sends `message` to each core of the group; awaiting it waits until all have room for it."""
         waits = [wait for core in self._cores if (wait := core.tell(message)) is not DONE]
+        # gather's future is of a list: nobody looks at what awaiting it gives.
         return asyncio.gather(*waits) if waits else DONE  # type: ignore[return-value]
 
     async def ask_all(self, request: Request[R], *, timeout: float = 5.0) -> list[R]:
@@ -262,6 +264,7 @@ class GroupPeer(Sequence[CorePeer]):
             raise BaseExceptionGroup(text, errors)
         return [reply for reply in replies if not isinstance(reply, BaseException)]
 
+    # Sequence wants slices too: a part of a group is no group.
     def __getitem__(self, place: int) -> CorePeer:  # type: ignore[override]
         return self._cores[place]
 

@@ -59,6 +59,7 @@ class Here(Sender):
         text = f"{type(message).__qualname__} was told by the program itself: it takes no answer"
         raise TypeError(text)
 
+    # The signature is CorePeer's.
     async def ask(self, request: Request[R], *, timeout: float = 5.0) -> R:  # noqa: ARG002
         """TypeError, as `tell`."""
         self.tell(request)

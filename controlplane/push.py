@@ -88,6 +88,7 @@ class Pushes:
             for number in cores
             if (wait := self._cores[number].push(kind, to, bytes(data))) is not DONE
         ]
+        # gather's future is of a list: nobody looks at what awaiting it gives.
         return asyncio.gather(*waits) if waits else DONE  # type: ignore[return-value]
 
     def _cores_of(self, group: str) -> Sequence[int]:

@@ -164,6 +164,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
         rest = memoryview(bytes(data))  # the caller may change what it gave
         self._buffer.append(rest)
         self._buffer_size += len(rest)
+        # asyncio's own flow control, which its type stubs leave out.
         self._maybe_pause_protocol()  # type: ignore[attr-defined]
 
     def write_eof(self) -> None:
@@ -259,6 +260,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
                 self._buffer[0] = piece[sent:]
                 break
             self._buffer.popleft()
+        # asyncio's own flow control, which its type stubs leave out.
         self._maybe_resume_protocol()  # type: ignore[attr-defined]
         if not self._buffer and not self._put_end():
             self._line.want(self)
@@ -330,13 +332,14 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
     def _give(self, data: bytes) -> None:
         protocol: Any = self._protocol
         if self._buffered_protocol:
+            # What asyncio's own transports call; its type stubs leave it out.
             self._call(asyncio.protocols._feed_data_to_buffered_proto, protocol, data)  # type: ignore[attr-defined]
         else:
             try:  # as _call does, without its call: every message comes here
                 protocol.data_received(data)
             except (SystemExit, KeyboardInterrupt):
                 raise
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001 - as _call
                 self._failed("data_received", error)
         self._consumed = self._consumed + len(data) & MASK
         if (self._granted - self._consumed & MASK) <= WINDOW // 2:

@@ -19,10 +19,6 @@ enum { BLOCK = 1u << 31 /* in an entry: it is a busy block's */ };
 
 _Static_assert(RECORD_INDEX_BITS < 31, "records' entries lie below the mark");
 
-static int before(uint32_t a, uint32_t b) {
-    return (int32_t)(a - b) < 0;
-}
-
 /* The nearer of two deadlines that are set, or 0. */
 static uint32_t nearer(uint32_t a, uint32_t b) {
     if (!a || !b)

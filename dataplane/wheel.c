@@ -48,10 +48,6 @@ uint64_t timer_bytes(uint64_t connections) {
     return sizeof(struct wheel) + sizeof(struct chunk) * timer_chunks(connections);
 }
 
-static int before(uint32_t a, uint32_t b) {
-    return (int32_t)(a - b) < 0;
-}
-
 uint32_t wheel_slot(const struct core *core, uint32_t deadline, uint32_t *tick) {
     uint32_t now = core->state->wheel_tick;
     uint32_t delta = deadline - now;

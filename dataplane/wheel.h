@@ -13,6 +13,10 @@ struct wheel_piece { /* entries looked at together */
     uint32_t ahead_count;
 };
 
+static inline int before(uint32_t a, uint32_t b) {
+    return (int32_t)(a - b) < 0;
+}
+
 struct core;
 /* The slot whose look comes last among those not after the deadline, and its tick. */
 uint32_t wheel_slot(const struct core *core, uint32_t deadline, uint32_t *tick);

@@ -215,6 +215,7 @@ def test_the_demo_from_outside(tmp_path: Path) -> None:
         assert calls <= {"sendto", "recvfrom", "ppoll", "read"}
         (queue,) = descriptors
         assert os.readlink(f"/proc/{worker}/fd/{queue}").startswith("socket:")
+        # /proc as that process has it mounted: /proc/PID/net there is of its own namespace.
         links = f"/proc/{process.pid}/root/proc/{process.pid}/net/unix"
         number = os.readlink(f"/proc/{worker}/fd/{queue}")[8:-1]
         assert number not in Path(links).read_text().split()
