@@ -27,7 +27,9 @@ static struct actor *actor_of(const struct core *core, uint32_t index) {
 /* Takes no more bytes: it is closing, unless only its own half has ended. */
 static int is_going(const struct core *core, uint32_t index) {
     uint16_t flags = core->records[index].flags;
-    return flags & FLAG_ABORTING || (flags & FLAG_CLOSING && !relay_listens(core, index));
+    if (!(flags & (FLAG_ABORTING | FLAG_CLOSING)))
+        return 0;
+    return flags & FLAG_ABORTING || !relay_listens(core, index);
 }
 
 /* One handler of a connection, in a frame of its own. */

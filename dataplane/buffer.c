@@ -5,6 +5,7 @@
 #include <string.h>
 #include "core.h"
 #include "crash.h"
+#include "inline.h"
 #include "record.h"
 #include "record_pool.h"
 
@@ -51,6 +52,7 @@ static void list_push(struct core *core, uint32_t buffer, uint32_t size_class) {
     *head = buffer;
     map_of(core)[buffer] = (uint8_t)size_class;
     core->state->buffer_count[size_class - BUFFER_CLASS_MIN]++;
+    core->buffer_classes |= 1u << size_class;
 }
 
 static void list_remove(struct core *core, uint32_t buffer, uint32_t size_class) {
@@ -58,6 +60,7 @@ static void list_remove(struct core *core, uint32_t buffer, uint32_t size_class)
     struct free_buffer link = *free_at(core, buffer);
     if (link.next == buffer) {
         *head = 0;
+        core->buffer_classes &= ~(1u << size_class);
     } else {
         free_at(core, link.previous)->next = link.next;
         free_at(core, link.next)->previous = link.previous;
@@ -68,14 +71,18 @@ static void list_remove(struct core *core, uint32_t buffer, uint32_t size_class)
     core->state->buffer_count[size_class - BUFFER_CLASS_MIN]--;
 }
 
-/* Frees a buffer, joined with its buddy, and that with its own, as long as a class keeps more than `keep`. */
-static void join(struct core *core, uint32_t buffer, uint32_t size_class, uint32_t keep) {
-    uint32_t units = (uint32_t)(core->buffer_bytes / UNIT);
-    while (size_class < BUFFER_CLASS_MAX && core->state->buffer_count[size_class - BUFFER_CLASS_MIN] >= keep) {
-        uint32_t buddy = buffer ^ units_of(size_class);
-        if (buddy >= units || map_of(core)[buddy] != size_class)
-            break;
-        list_remove(core, buddy, size_class);
+/* May this one be joined with its buddy? A class keeps `keep` of its own. */
+static int joins(const struct core *core, uint32_t buffer, uint32_t size_class, uint32_t keep) {
+    if (size_class >= BUFFER_CLASS_MAX || core->state->buffer_count[size_class - BUFFER_CLASS_MIN] < keep)
+        return 0;
+    uint32_t buddy = buffer ^ units_of(size_class);
+    return (uint64_t)buddy * UNIT < core->buffer_bytes && map_of(core)[buddy] == size_class;
+}
+
+/* Frees a buffer, joined with its buddy, and that with its own. */
+static NEVER_INLINE void join(struct core *core, uint32_t buffer, uint32_t size_class, uint32_t keep) {
+    while (joins(core, buffer, size_class, keep)) {
+        list_remove(core, buffer ^ units_of(size_class), size_class);
         buffer &= ~units_of(size_class);
         size_class++;
     }
@@ -124,21 +131,22 @@ static void carve(struct core *core, uint32_t wanted) {
 
 /* The smallest class of at least this with a free buffer, or 0. */
 static uint32_t class_with(const struct core *core, uint32_t size_class) {
-    for (; size_class <= BUFFER_CLASS_MAX; size_class++)
-        if (core->state->buffer_free[size_class - BUFFER_CLASS_MIN])
-            return size_class;
-    return 0;
+    uint32_t larger = core->buffer_classes >> size_class;
+    return larger ? size_class + (uint32_t)__builtin_ctz(larger) : 0;
+}
+
+static NEVER_INLINE uint32_t make_class(struct core *core, uint32_t wanted) {
+    carve(core, wanted);
+    uint32_t size_class = class_with(core, wanted);
+    if (size_class)
+        return size_class;
+    join_kept(core, wanted);
+    return class_with(core, wanted);
 }
 
 static uint32_t find_class(struct core *core, uint32_t wanted) {
     uint32_t size_class = class_with(core, wanted);
-    if (size_class)
-        return size_class;
-    carve(core, wanted);
-    if ((size_class = class_with(core, wanted)))
-        return size_class;
-    join_kept(core, wanted);
-    return class_with(core, wanted);
+    return size_class ? size_class : make_class(core, wanted);
 }
 
 uint32_t buffer_take(struct core *core, uint32_t size_class) {
@@ -156,6 +164,10 @@ uint32_t buffer_take(struct core *core, uint32_t size_class) {
     return buffer;
 }
 
+int buffer_ready(const struct core *core, uint32_t size_class) {
+    return size_class <= BUFFER_CLASS_MAX && core->buffer_classes >> size_class;
+}
+
 uint32_t buffer_largest(struct core *core, uint32_t most) {
     for (uint32_t size_class = most; size_class >= BUFFER_CLASS_MIN; size_class--)
         if (find_class(core, size_class))
@@ -164,7 +176,10 @@ uint32_t buffer_largest(struct core *core, uint32_t most) {
 }
 
 void buffer_give(struct core *core, uint32_t buffer, uint32_t size_class) {
-    join(core, buffer, size_class, KEEP);
+    if (joins(core, buffer, size_class, KEEP))
+        join(core, buffer, size_class, KEEP);
+    else
+        list_push(core, buffer, size_class);
 }
 
 uint8_t *buffer_bytes_at(struct core *core, uint32_t buffer) {

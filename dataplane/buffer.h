@@ -17,7 +17,8 @@ void busy_give(struct core *core, uint32_t block);            /* the same, for a
 uint32_t buffer_take(struct core *core, uint32_t size_class); /* splits a larger one if it must; 0: none left */
 /* The largest class up to `most` that buffer_take would give, or 0. */
 uint32_t buffer_largest(struct core *core, uint32_t most);
-int busy_left(const struct core *core); /* 1: busy_take would find a block */
+int buffer_ready(const struct core *core, uint32_t size_class); /* 1: one is free, of this class or a larger one */
+int busy_left(const struct core *core);                         /* 1: busy_take would find a block */
 void buffer_give(struct core *core, uint32_t buffer, uint32_t size_class);
 uint8_t *buffer_bytes_at(struct core *core, uint32_t buffer);
 /* Adoption: marks a buffer as somebody's in the map; -1 if it can't be one: out of bounds, or somebody else's. */

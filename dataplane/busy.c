@@ -55,7 +55,8 @@ void busy_give_islands(struct core *core, uint32_t list) {
 
 void busy_give(struct core *core, uint32_t block) {
     struct busy *busy = &core->busy[block];
-    share_forget(core, busy);
+    if (busy->shared_list)
+        share_forget(core, busy);
     if (busy->send_buffer)
         buffer_give(core, busy->send_buffer, busy->send_class);
     if (busy->receive_buffer)
@@ -161,6 +162,7 @@ void buffer_recover(struct core *core) {
     memset(core->buffers + core->buffer_bytes, 0, state->buffer_fresh / UNIT);
     memset(state->buffer_free, 0, sizeof state->buffer_free);
     memset(state->buffer_count, 0, sizeof state->buffer_count);
+    core->buffer_classes = 0;
     recover_blocks(core);
     push_recover(core);
     for (uint32_t block = 1; block < state->busy_fresh; block++)

@@ -193,4 +193,6 @@ void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *f
         return;
     core->to[peer] = to;
     core->from[peer] = from;
+    if (from && peer != CORE_CONTROL)
+        core->from_cores |= 1ull << peer;
 }

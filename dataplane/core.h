@@ -113,7 +113,8 @@ struct core {
     struct busy *busy;
     uint8_t *buffers;
     uint64_t buffer_bytes;
-    uint8_t *index; /* table.h */
+    uint32_t buffer_classes; /* bit c: a buffer of 2^c bytes is free */
+    uint8_t *index;          /* table.h */
     uint32_t buckets;
     uint32_t busy_blocks;
     uint8_t *timers; /* timer.h */
@@ -148,7 +149,8 @@ struct core {
         *staging; /* struct call.out of the running handler, CORE_STAGING bytes; then as many for connection.reserve */
     struct ring *to[CORE_PEERS]; /* to[k]: we produce, core k consumes; to[CORE_CONTROL]: the control plane */
     struct ring *from[CORE_PEERS];
-    int bell; /* an eventfd by which the control plane ends our sleep (bell.h), -1 = none */
+    uint64_t from_cores; /* bit k: from[k] is there, but for the control plane's */
+    int bell;            /* an eventfd by which the control plane ends our sleep (bell.h), -1 = none */
     struct core_config config;
     struct parked_reply parked[CORE_PEERS];
     struct fault_event fault; /* of the running handler: its state before the call, and what fault_note said */

@@ -3,15 +3,13 @@
 #include "stats.h"
 #include "tcp_inside.h"
 
-uint8_t *frame_take(struct core *core) {
+uint8_t *frame_more(struct core *core) {
     struct tcp *tcp = tcp_of(core);
-    if (tcp->filled == tcp->allocated) {
-        frames_flush(core);
-        tcp->allocated = core->nic->driver->tx_alloc(core->nic, tcp->gathered, NIC_BURST);
-        if (!tcp->allocated) {
-            core->counters[COUNTER_TX_FULL]++;
-            return NULL;
-        }
+    frames_flush(core);
+    tcp->allocated = core->nic->driver->tx_alloc(core->nic, tcp->gathered, NIC_BURST);
+    if (!tcp->allocated) {
+        core->counters[COUNTER_TX_FULL]++;
+        return NULL;
     }
     return tcp->gathered[tcp->filled].data;
 }

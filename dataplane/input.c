@@ -1,6 +1,7 @@
 /* A burst of frames: checked layer by layer, each drop counted by its reason; ARP and echo answered; TCP segments
  * looked up together and handed on. Owned by the core. Knows nothing of what a segment does. */
 #include "handover.h"
+#include "inline.h"
 #include "stats.h"
 #include "table.h"
 #include "tcp_inside.h"
@@ -14,7 +15,7 @@ struct burst {
     struct segment segments[NIC_BURST];
     struct flow flows[NIC_BURST];
     uint32_t hashes[NIC_BURST], found[NIC_BURST];
-    uint32_t count, asked, matched; /* as far as each step of the look-up has come */
+    uint32_t count, asked, matched, done; /* as far as each step has come */
     uint32_t absent, epoch;
     uint32_t hops; /* cores of the group that have not seen these frames */
 };
@@ -25,8 +26,8 @@ static void drop(struct core *core, enum counter reason) {
 
 static int answerable(const struct core *core, const uint8_t *address) {
     /* Not ourselves, "this network", loopback, multicast, or broadcast (RFC 1122 section 3.2.1.3). */
-    return memcmp(address, &core->config.local_address, 4) != 0 && address[0] != 0 && address[0] != 127 &&
-           address[0] < 224;
+    uint32_t first = address[0];
+    return memcmp(address, &core->config.local_address, 4) != 0 && first - 1 < 223 && first != 127;
 }
 
 static void input_arp(struct core *core, const struct frame *frame) {
@@ -102,7 +103,7 @@ static void input_icmp(struct core *core, const struct frame *frame, uint32_t he
     }
 }
 
-static int checksum_good(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length) {
+static ALWAYS_INLINE int checksum_good(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length) {
     uint64_t pseudo = wire_pseudo_read(ip, length);
     if (wire_fold(wire_sum(tcp, length, pseudo)) == 0xffff) {
         return 1;
@@ -117,8 +118,8 @@ static int checksum_good(struct core *core, const uint8_t *ip, const uint8_t *tc
     return 1;
 }
 
-static enum counter read_tcp(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length,
-                             struct segment *segment) {
+static ALWAYS_INLINE enum counter read_tcp(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length,
+                                           struct segment *segment) {
     if (length < TCP_HEADER) {
         return COUNTER_DROP_TCP_HEADER;
     }
@@ -133,20 +134,23 @@ static enum counter read_tcp(struct core *core, const uint8_t *ip, const uint8_t
     if (!(flags & (TCP_SYN | TCP_RST | TCP_ACK)) || ((flags & TCP_SYN) && (flags & (TCP_FIN | TCP_RST)))) {
         return COUNTER_DROP_TCP_FLAGS;
     }
-    if (options_read(tcp + TCP_HEADER, header - TCP_HEADER, segment) != 0) {
+    *segment = (struct segment){
+        .data = tcp + header,
+        .length = length - header,
+        .seq = wire_get32(tcp + TCP_SEQUENCE),
+        .ack = wire_get32(tcp + TCP_ACKNOWLEDGEMENT),
+        .window = wire_get16(tcp + TCP_WINDOW),
+        .flags = flags,
+        .scale = NO_SCALE,
+    };
+    if (header > TCP_HEADER && options_read(tcp + TCP_HEADER, header - TCP_HEADER, segment) != 0) {
         return COUNTER_DROP_TCP_OPTIONS;
     }
-    segment->data = tcp + header;
-    segment->length = length - header;
-    segment->seq = wire_get32(tcp + TCP_SEQUENCE);
-    segment->ack = wire_get32(tcp + TCP_ACKNOWLEDGEMENT);
-    segment->window = wire_get16(tcp + TCP_WINDOW);
-    segment->flags = flags;
     return COUNTER_TURNS; /* no reason to drop it */
 }
 
-static void input_tcp(struct core *core, const struct frame *frame, uint32_t header, uint32_t total,
-                      struct burst *burst) {
+static ALWAYS_INLINE void input_tcp(struct core *core, const struct frame *frame, uint32_t header, uint32_t total,
+                                    struct burst *burst) {
     const uint8_t *ip = frame->data + ETHERNET_HEADER, *tcp = ip + header;
     struct segment *segment = &burst->segments[burst->count];
     enum counter reason = read_tcp(core, ip, tcp, total - header, segment);
@@ -162,7 +166,7 @@ static void input_tcp(struct core *core, const struct frame *frame, uint32_t hea
     segment->source = frame->data + ETHERNET_SOURCE;
 }
 
-static enum counter check_ip(struct core *core, const struct frame *frame) {
+static ALWAYS_INLINE enum counter check_ip(struct core *core, const struct frame *frame) {
     const uint8_t *ip = frame->data + ETHERNET_HEADER;
     uint32_t room = frame->length - ETHERNET_HEADER;
     if (room < IP_HEADER) {
@@ -181,7 +185,7 @@ static enum counter check_ip(struct core *core, const struct frame *frame) {
     if (total > greater(core->config.mtu, core->mtu)) { /* what was let in before the MTU fell comes in still */
         return COUNTER_DROP_TOO_LONG;
     }
-    if (wire_fold(wire_sum(ip, header, 0)) != 0xffff) {
+    if (wire_fold(header == IP_HEADER ? wire_sum_ip(ip) : wire_sum(ip, header, 0)) != 0xffff) {
         return COUNTER_DROP_IP_CHECKSUM;
     }
     if (memcmp(ip + IP_DESTINATION, &core->config.local_address, 4) != 0) {
@@ -193,7 +197,7 @@ static enum counter check_ip(struct core *core, const struct frame *frame) {
     return wire_get16(ip + IP_FRAGMENT) & IP_FRAGMENT_MASK ? COUNTER_DROP_IP_FRAGMENT : COUNTER_TURNS;
 }
 
-static void input_ip(struct core *core, const struct frame *frame, struct burst *burst) {
+static ALWAYS_INLINE void input_ip(struct core *core, const struct frame *frame, struct burst *burst) {
     const uint8_t *ip = frame->data + ETHERNET_HEADER;
     enum counter reason = check_ip(core, frame);
     if (reason != COUNTER_TURNS) {
@@ -233,32 +237,17 @@ static void input_frame(struct core *core, const struct frame *frame, struct bur
 }
 
 static void burst_begin(const struct core *core, struct burst *burst, uint32_t hops) {
-    burst->count = burst->asked = burst->matched = burst->absent = 0;
+    burst->count = burst->asked = burst->matched = burst->done = burst->absent = 0;
     burst->epoch = core->state->epoch;
     burst->hops = hops;
 }
 
-/* Two steps of the look-up for what has been read since: the buckets of the last piece are asked for, the records of
- * the one before, whose buckets have come meanwhile. */
-static void burst_look(struct core *core, struct burst *burst) {
-    uint32_t from = burst->matched, count = burst->asked - from;
-    table_ask(core, burst->flows + burst->asked, burst->hashes + burst->asked, burst->count - burst->asked);
-    burst->asked = burst->count;
-    if (!count) {
-        return;
-    }
-    burst->absent |= table_match(core, burst->hashes + from, burst->found + from, count) << from;
-    for (uint32_t i = from; i < from + count; i++) { /* the table looks at the first line of each record only */
-        __builtin_prefetch(&core->records[burst->found[i]].application, 1);
-    }
-    burst->matched = from + count;
-}
-
-static void input_segments(struct core *core, struct burst *burst) {
-    burst_look(core, burst);
-    burst_look(core, burst);
-    table_verify(core, burst->flows, burst->hashes, burst->found, burst->absent, burst->count);
-    for (uint32_t i = 0; i < burst->count; i++) {
+/* The segments up to `to`, whose records have been asked for. */
+static void input_segments(struct core *core, struct burst *burst, uint32_t to) {
+    uint32_t from = burst->done;
+    table_verify(core, burst->flows + from, burst->hashes + from, burst->found + from, burst->absent >> from,
+                 to - from);
+    for (uint32_t i = from; i < to; i++) {
         const struct flow *flow = &burst->flows[i];
         if (core->state->epoch != burst->epoch) { /* an earlier segment opened a connection, perhaps this one's */
             burst->found[i] = table_find_one(core, flow, burst->hashes[i]);
@@ -268,6 +257,34 @@ static void input_segments(struct core *core, struct burst *burst) {
         } else if (!handover_send(core, flow, burst->hashes[i], &burst->segments[i], burst->hops)) {
             open_no_connection(core, flow, burst->hashes[i], &burst->segments[i]);
         }
+    }
+    burst->done = to;
+}
+
+/* One step for each piece under way: the buckets of what has been read since the last one are asked for; the records of
+ * the piece before, whose buckets have come meanwhile; the segments of the one before that, whose records have come, go
+ * to TCP. */
+static void burst_step(struct core *core, struct burst *burst) {
+    uint32_t asked = burst->asked, matched = burst->matched;
+    if (asked < burst->count) {
+        table_ask(core, burst->flows + asked, burst->hashes + asked, burst->count - asked);
+        burst->asked = burst->count;
+    }
+    if (matched < asked) {
+        burst->absent |= table_match(core, burst->hashes + matched, burst->found + matched, asked - matched) << matched;
+        for (uint32_t i = matched; i < asked; i++) { /* the table looks at the first line of each record only */
+            __builtin_prefetch(&core->records[burst->found[i]].application, 1);
+        }
+        burst->matched = asked;
+    }
+    if (burst->done < matched) {
+        input_segments(core, burst, matched);
+    }
+}
+
+static void burst_end(struct core *core, struct burst *burst) {
+    while (burst->done < burst->count) {
+        burst_step(core, burst);
     }
 }
 
@@ -281,12 +298,10 @@ uint32_t input_poll(struct core *core) {
     for (uint32_t i = 0; i < count; i++) {
         input_frame(core, &frames[i], &burst);
         if (burst.count - burst.asked == PIECE) {
-            burst_look(core, &burst);
+            burst_step(core, &burst);
         }
     }
-    if (burst.count) {
-        input_segments(core, &burst);
-    }
+    burst_end(core, &burst);
     if (count) {
         core->nic->driver->release(core->nic, frames, count);
     }
@@ -300,7 +315,5 @@ void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint3
     if (length > ETHERNET_HEADER) {
         input_ip(core, &frame, &burst);
     }
-    if (burst.count) {
-        input_segments(core, &burst);
-    }
+    burst_end(core, &burst);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lists.h"
+#include "inline.h"
 #include "record.h"
 
 enum {
@@ -31,17 +32,22 @@ static uint32_t take(struct record_list *list) {
     return index;
 }
 
-static void add(struct core *core, struct record_list *list, enum record_flag flag, uint32_t index) {
-    if (core->records[index].flags & flag)
-        return;
-    core->records[index].flags |= flag;
+static NEVER_INLINE void enlist(struct core *core, struct record_list *list, uint32_t index) {
     if (has_place(list, index)) /* it was dropped, and its entry still stands */
         return;
     uint32_t kept = !list->unswept ? 0 : list->room > RESERVE ? RESERVE : list->room;
-    if (list->count < list->room - kept)
+    if (list->count + kept < list->room)
         put(list, index);
     else
         list->unswept = core->state->record_fresh - 1; /* each record once */
+}
+
+static void add(struct core *core, struct record_list *list, enum record_flag flag, uint32_t index) {
+    struct record *record = &core->records[index];
+    if (record->flags & flag)
+        return;
+    record->flags |= flag;
+    enlist(core, list, index);
 }
 
 static uint32_t pop(struct core *core, struct record_list *list, enum record_flag flag) {

@@ -77,8 +77,9 @@ static uint32_t drain(struct core *core, uint32_t peer) {
 
 uint32_t mail_poll(struct core *core) {
     uint32_t taken = 0;
-    for (uint32_t peer = 0; peer < CORE_PEERS; peer++)
-        if (core->from[peer])
-            taken += drain(core, peer);
+    for (uint64_t peers = core->from_cores; peers; peers &= peers - 1)
+        taken += drain(core, (uint32_t)__builtin_ctzll(peers));
+    if (core->from[CORE_CONTROL])
+        taken += drain(core, CORE_CONTROL);
     return taken;
 }

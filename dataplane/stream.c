@@ -7,6 +7,7 @@
 #include <string.h>
 #include "buffer.h"
 #include "core.h"
+#include "inline.h"
 #include "intent.h"
 #include "record.h"
 #include "share.h"
@@ -47,6 +48,8 @@ uint32_t stream_held(const struct busy *busy) {
  * of the memory held: so an ACK alone counts for nothing, and a byte now and then for little (relief.c). */
 static void progress(const struct core *core, struct busy *busy, uint32_t bytes) {
     uint32_t age = core->tick - busy->moved;
+    if (!age)
+        return;
     uint64_t credit = (uint64_t)bytes * MOVES_WITHIN / stream_held(busy);
     busy->moved += credit < age ? (uint32_t)credit : age;
 }
@@ -70,7 +73,8 @@ static void ring_store(uint8_t *ring, uint32_t size, uint32_t at, const uint8_t 
     at &= size - 1;
     uint32_t first = length < size - at ? length : size - at;
     memcpy(ring + at, data, first);
-    memcpy(ring, data + first, length - first);
+    if (first < length)
+        memcpy(ring, data + first, length - first);
 }
 
 void stream_apply(struct core *core) {
@@ -135,12 +139,36 @@ static int send_larger(struct core *core, uint32_t index, const uint8_t *data, u
     return 0;
 }
 
+/* Into a buffer of its own, for there is none yet: nothing moves, so it is enough that the length comes last. */
+static int send_first(struct core *core, struct busy *busy, const uint8_t *data, uint32_t length) {
+    uint32_t size_class = class_for(length);
+    uint32_t buffer = buffer_take(core, size_class);
+    if (!buffer)
+        return -ENOBUFS;
+    CRASH_POINT(stream_taken);
+    ring_store(buffer_bytes_at(core, buffer), 1u << size_class, busy->send_start, data, length);
+    busy->send_class = (uint8_t)size_class;
+    CRASH_POINT(stream_classed);
+    STORES_STAY();
+    busy->send_buffer = buffer;
+    CRASH_POINT(stream_moved);
+    STORES_STAY();
+    store_length(&busy->send_length, length);
+    return 0;
+}
+
 int stream_send(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
     if (length == 0)
         return 0;
     struct busy *busy = busy_take(core, index);
     if (!busy)
         return -ENOBUFS;
+    if (!busy->send_buffer && length <= STREAM_SEND_MOST) {
+        int result = send_first(core, busy, data, length);
+        if (result)
+            busy_release(core, index);
+        return result;
+    }
     if (busy->send_buffer && length <= (1u << busy->send_class) - busy->send_length) {
         uint32_t end = busy->send_start + busy->send_length;
         ring_store(send_bytes(core, busy), 1u << busy->send_class, end, data, length);
@@ -215,16 +243,23 @@ void own_acknowledge(struct core *core, struct busy *busy, uint32_t length) {
         store_span(&busy->send_start, busy->send_start + length, busy->send_length - length);
 }
 
-uint32_t stream_room(struct core *core, uint32_t index) {
-    const struct busy *busy = busy_of(core, index);
-    if (!busy && !busy_left(core))
-        return 0;
-    uint32_t queued = busy ? busy->send_length : 0;
+/* When memory for the longest queue isn't at hand. */
+static NEVER_INLINE uint32_t room_beside(struct core *core, const struct busy *busy, uint32_t queued) {
     uint32_t size = busy && busy->send_buffer ? 1u << busy->send_class : 0;
     uint32_t size_class = size < STREAM_SEND_MOST ? buffer_largest(core, class_for(STREAM_SEND_MOST)) : 0;
     if (size_class && 1u << size_class > size)
         size = 1u << size_class;
     return size > queued ? size - queued : 0;
+}
+
+uint32_t stream_room(struct core *core, uint32_t index) {
+    const struct busy *busy = busy_of(core, index);
+    if (!busy && !busy_left(core))
+        return 0;
+    uint32_t queued = busy ? busy->send_length : 0;
+    if (buffer_ready(core, class_for(STREAM_SEND_MOST)))
+        return STREAM_SEND_MOST - queued;
+    return room_beside(core, busy, queued);
 }
 
 /* Half as much again, so that a connection that keeps a steady amount doesn't move at each arrival. */
@@ -283,10 +318,8 @@ int stream_keep(struct core *core, uint32_t index, const uint8_t *data, uint32_t
     return result;
 }
 
-uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most) {
-    const struct busy *busy = busy_of(core, index);
-    if (!busy && !busy_left(core))
-        return 0;
+/* Beside what is kept already, or when memory is short. */
+static NEVER_INLINE uint32_t keep_room_beside(struct core *core, const struct busy *busy, uint32_t most) {
     uint32_t kept = busy ? busy->receive_length : 0;
     uint32_t size = busy && busy->receive_buffer ? 1u << busy->receive_class : 0;
     uint32_t start = kept && kept > busy->receive_start ? busy->receive_start : 0;
@@ -298,6 +331,15 @@ uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most) {
     if (size_class && 1u << size_class > kept + room)
         room = (1u << size_class) - kept;
     return room < most ? room : most;
+}
+
+uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most) {
+    const struct busy *busy = busy_of(core, index);
+    if (!busy && !busy_left(core))
+        return 0;
+    if (!(busy && busy->receive_length) && buffer_ready(core, class_for(most)))
+        return most;
+    return keep_room_beside(core, busy, most);
 }
 
 const uint8_t *stream_kept(struct core *core, uint32_t index, uint32_t *length) {

@@ -3,6 +3,7 @@
 #include "actor.h"
 #include "buffer.h"
 #include "crash.h"
+#include "inline.h"
 #include "stats.h"
 #include "stream.h"
 #include "tcp_inside.h"
@@ -13,9 +14,13 @@ static uint8_t bit_length(uint32_t value) {
 
 void ack_window(struct core *core, struct record *record, const struct segment *segment) {
     (void)core;
-    record->snd_wnd = (uint32_t)segment->window << (segment->flags & TCP_SYN ? 0 : record->snd_scale);
+    uint32_t window = (uint32_t)segment->window << (segment->flags & TCP_SYN ? 0 : record->snd_scale);
     record->snd_wl1 = segment->seq;
-    uint8_t bits = bit_length(record->snd_wnd);
+    if (window == record->snd_wnd) {
+        return;
+    }
+    record->snd_wnd = window;
+    uint8_t bits = bit_length(window);
     record->snd_wnd_bits = bits > record->snd_wnd_bits ? bits : record->snd_wnd_bits;
 }
 
@@ -36,10 +41,10 @@ static void sample(struct core *core, struct record *record, struct busy *busy, 
 }
 
 /* snd_una and the send buffer move together or not at all: the journal lets adoption finish it (tcp_adopt.c). */
-static void move_una(struct core *core, uint32_t index, uint32_t ack, uint32_t bytes) {
+static void move_una(struct core *core, uint32_t index, uint32_t ack, uint32_t queued, uint32_t bytes) {
     struct core_state *state = core->state;
     state->ack_una = ack;
-    state->ack_left = stream_queued(core, index) - bytes;
+    state->ack_left = queued - bytes;
     STORES_STAY();
     state->ack_index = index; /* the journal is whole */
     CRASH_POINT(ack_journaled);
@@ -53,13 +58,12 @@ static void move_una(struct core *core, uint32_t index, uint32_t ack, uint32_t b
     CRASH_POINT(ack_done);
 }
 
-static void advance(struct core *core, uint32_t index, const struct segment *segment) {
+static void advance(struct core *core, uint32_t index, const struct segment *segment, struct busy *busy) {
     struct record *record = &core->records[index];
-    uint32_t ack = segment->ack, acked = ack - record->snd_una;
+    uint32_t ack = segment->ack, acked = ack - record->snd_una, queued = stream_queued(core, index);
     int fin = record->flags & FLAG_FIN_SENT && ack == record->snd_nxt &&
               (record->state == STATE_FIN_WAIT_1 || record->state == STATE_CLOSING || record->state == STATE_LAST_ACK);
-    move_una(core, index, ack, lesser(acked - (uint32_t)fin, stream_queued(core, index)));
-    struct busy *busy = busy_of(core, index);
+    move_una(core, index, ack, queued, lesser(acked - (uint32_t)fin, queued));
     if (busy) {
         sample(core, record, busy, segment);
         busy->retransmits = 0;
@@ -78,12 +82,9 @@ static void advance(struct core *core, uint32_t index, const struct segment *seg
 }
 
 /* RFC 5681 section 2, "duplicate acknowledgment". */
-static void duplicate(struct core *core, uint32_t index, const struct segment *segment, uint32_t old_window) {
+static void duplicate(struct core *core, uint32_t index, const struct segment *segment, struct busy *busy,
+                      uint32_t old_window) {
     struct record *record = &core->records[index];
-    struct busy *busy = busy_of(core, index);
-    if (!busy) {
-        return;
-    }
     busy->retransmits = busy->persist_deadline ? 0 : busy->retransmits; /* a probe was answered */
     if (segment->length || segment->flags & TCP_FIN || record->snd_una == record->snd_nxt ||
         record->snd_wnd != old_window || !record->snd_wnd) {
@@ -96,20 +97,17 @@ static void duplicate(struct core *core, uint32_t index, const struct segment *s
     }
 }
 
-static void window_opened(struct core *core, uint32_t index) {
-    struct busy *busy = busy_of(core, index);
-    if (busy && busy->persist_deadline) {
+static void window_opened(const struct record *record, struct busy *busy) {
+    if (busy->persist_deadline) {
         busy->persist_deadline = 0;
         busy->persists = 0;
-        busy->resend = core->records[index].snd_una; /* what lay in flight was thrown away */
+        busy->resend = record->snd_una; /* what lay in flight was thrown away */
     }
 }
 
 /* The peer has taken the byte of a probe, which snd_nxt doesn't count. */
-static void probe_taken(struct core *core, uint32_t index, uint32_t ack) {
-    struct record *record = &core->records[index];
-    struct busy *busy = busy_of(core, index);
-    if (busy && busy->persists && record->snd_una == record->snd_nxt && ack == record->snd_nxt + 1) {
+static void probe_taken(struct record *record, const struct busy *busy, uint32_t ack) {
+    if (ack == record->snd_nxt + 1 && record->snd_una == record->snd_nxt && busy && busy->persists) {
         record->snd_nxt = ack;
     }
 }
@@ -121,29 +119,38 @@ static int window_is_newer(const struct record *record, const struct segment *se
     return acknowledges || seq_diff(segment->seq, record->snd_wl1) >= 0;
 }
 
-int ack_input(struct core *core, uint32_t index, const struct segment *segment) {
+/* It acknowledges something, or what the last one did; or something that can't be. */
+static NEVER_INLINE int input_new(struct core *core, uint32_t index, const struct segment *segment) {
     struct record *record = &core->records[index];
-    int64_t behind = seq_diff(record->snd_una, segment->ack);
-    probe_taken(core, index, segment->ack);
-    if (seq_diff(segment->ack, record->snd_nxt) > 0 || behind > 1ll << record->snd_wnd_bits) {
+    struct busy *busy = busy_of(core, index);
+    int32_t behind = seq_diff(record->snd_una, segment->ack);
+    probe_taken(record, busy, segment->ack);
+    if (behind > 0 || seq_diff(segment->ack, record->snd_nxt) > 0) {
         core->counters[COUNTER_DROP_BAD_ACK]++;
         tcp_challenge(core, index);
         return 0;
-    }
-    if (behind > 0) {
-        return 1; /* an old ACK; its text may be new */
     }
     uint32_t old_window = record->snd_wnd;
     if (window_is_newer(record, segment, behind < 0)) {
         ack_window(core, record, segment);
     }
     if (behind < 0) {
-        advance(core, index, segment);
-    } else {
-        duplicate(core, index, segment, old_window);
+        advance(core, index, segment, busy);
+    } else if (busy) {
+        duplicate(core, index, segment, busy, old_window);
     }
-    if (record->snd_wnd > 0 && record->state != STATE_CLOSED) {
-        window_opened(core, index);
+    busy = busy_of(core, index);
+    if (busy && record->snd_wnd > 0 && record->state != STATE_CLOSED) {
+        window_opened(record, busy);
     }
     return 1;
+}
+
+int ack_input(struct core *core, uint32_t index, const struct segment *segment) {
+    const struct record *record = &core->records[index];
+    int64_t behind = seq_diff(record->snd_una, segment->ack);
+    if (behind > 0 && behind <= 1ll << record->snd_wnd_bits) {
+        return 1; /* an old ACK; its text may be new */
+    }
+    return input_new(core, index, segment);
 }

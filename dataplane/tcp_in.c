@@ -3,6 +3,7 @@
 #include "actor.h"
 #include "buffer.h"
 #include "crash.h"
+#include "inline.h"
 #include "stats.h"
 #include "stream.h"
 #include "tcp_inside.h"
@@ -138,13 +139,14 @@ static int input_text(struct core *core, uint32_t index, const uint8_t *data, ui
     return taken == length;
 }
 
+static int has_islands(struct core *core, uint32_t index) {
+    const struct busy *busy = busy_of(core, index);
+    return busy && busy->islands;
+}
+
 /* A hole was filled, or part of one: what lies behind it follows, and the peer hears of it at once (RFC 5681 section
  * 4.2). What the actor doesn't take now is thrown away, and comes again. */
-static void input_islands(struct core *core, uint32_t index) {
-    const struct busy *busy = busy_of(core, index);
-    if (!busy || !busy->islands) {
-        return;
-    }
+static NEVER_INLINE void input_islands(struct core *core, uint32_t index) {
     core->records[index].flags |= FLAG_ACK_NOW;
     const uint8_t *data;
     uint32_t length;
@@ -186,7 +188,9 @@ static void input_order(struct core *core, uint32_t index, const struct segment 
         return;
     }
     if (!fin) {
-        input_islands(core, index);
+        if (has_islands(core, index)) {
+            input_islands(core, index);
+        }
     } else if (!(record->flags & FLAG_ABORTING)) {
         islands_drop(core, index); /* nothing may follow a FIN */
         close_fin_received(core, index);
@@ -201,6 +205,17 @@ static void input_syn(struct core *core, uint32_t index, const struct segment *s
     } else {
         core->counters[COUNTER_DROP_TCP_FLAGS]++;
         tcp_challenge(core, index);
+    }
+}
+
+static ALWAYS_INLINE void input_done(struct core *core, uint32_t index, const struct segment *segment) {
+    if (core->records[index].flags & (FLAG_PAUSED | FLAG_WRITABLE_WANTED)) {
+        actor_resume(core, index);
+    }
+    if (segment->length || segment->flags & TCP_FIN) {
+        actor_pend(core, index);
+    } else {
+        tcp_acknowledged(core, index);
     }
 }
 
@@ -223,13 +238,35 @@ static void input_accepted(struct core *core, uint32_t index, const struct segme
     } else {
         input_order(core, index, segment);
     }
-    if (record->flags & (FLAG_PAUSED | FLAG_WRITABLE_WANTED)) {
-        actor_resume(core, index);
-    }
-    actor_pend(core, index);
+    input_done(core, index, segment);
 }
 
-void tcp_input(struct core *core, uint32_t index, const struct segment *segment) {
+/* Nearly every segment: an acknowledgement, perhaps with the next bytes in order that the window has room for, of a
+ * connection in which nothing special goes on. Then none of the checks below would find anything. */
+static int is_predicted(const struct record *record, const struct segment *segment) {
+    return record->state == STATE_ESTABLISHED && !(record->flags & (FLAG_ABORTING | FLAG_FIN_RECEIVED)) &&
+           (segment->flags & ~TCP_PSH) == TCP_ACK && segment->seq == record->rcv_nxt &&
+           segment->length <= record->rcv_edge - record->rcv_nxt && record->neighbour != NEIGHBOUR_NONE &&
+           (!(record->flags & FLAG_TIMESTAMPS) ||
+            (segment->timestamps && seq_diff(segment->ts_value, record->ts_recent) >= 0));
+}
+
+static void input_predicted(struct core *core, uint32_t index, const struct segment *segment) {
+    struct record *record = &core->records[index];
+    record->last_activity = core->tick;
+    paws_remember(record, segment);
+    if (segment->ack == record->snd_una && !record->busy) {
+        ack_window(core, record, segment); /* it acknowledges nothing, and nothing waits for that */
+    } else if (!ack_input(core, index, segment)) {
+        return;
+    }
+    if (segment->length && input_text(core, index, segment->data, segment->length) && has_islands(core, index)) {
+        input_islands(core, index);
+    }
+    input_done(core, index, segment);
+}
+
+static NEVER_INLINE void input_any(struct core *core, uint32_t index, const struct segment *segment) {
     struct record *record = &core->records[index];
     if (record->state == STATE_CLOSED || record->state == STATE_TIME_WAIT || record->flags & FLAG_ABORTING) {
         core->counters[COUNTER_DROP_CLOSED]++; /* it goes at the end of this turn */
@@ -258,5 +295,13 @@ void tcp_input(struct core *core, uint32_t index, const struct segment *segment)
             record->last_activity = core->tick; /* in the handshake it is when the SYN came: the first RTT sample */
         }
         input_accepted(core, index, segment, fit);
+    }
+}
+
+void tcp_input(struct core *core, uint32_t index, const struct segment *segment) {
+    if (is_predicted(&core->records[index], segment)) {
+        input_predicted(core, index, segment);
+    } else {
+        input_any(core, index, segment);
     }
 }

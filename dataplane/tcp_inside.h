@@ -98,13 +98,18 @@ static inline uint32_t greater(uint32_t left, uint32_t right) {
 }
 
 /* frames.c: what leaves in this turn */
-uint8_t *frame_take(struct core *core);             /* NULL: the driver has no room (counted) */
+uint8_t *frame_more(struct core *core); /* when all that were allocated are filled */
+/* NULL: the driver has no room (counted) */
+static inline uint8_t *frame_take(struct core *core) {
+    const struct tcp *tcp = tcp_of(core);
+    return tcp->filled < tcp->allocated ? tcp->gathered[tcp->filled].data : frame_more(core);
+}
 void frame_put(struct core *core, uint32_t length); /* the frame taken last is ready */
 void frames_flush(struct core *core);
 /* input.c */
 uint32_t input_poll(struct core *core);
 void input_handed(struct core *core, const uint8_t *data, uint32_t length, uint32_t hops);
-/* tcp_options.c: 0, or -1: malformed */
+/* tcp_options.c: into a segment that has none so far; 0, or -1: malformed */
 int options_read(const uint8_t *options, uint32_t length, struct segment *segment);
 /* Returns the bytes, a multiple of 4, and adds them to the checksum `sum`. */
 uint32_t options_write(uint8_t *at, const struct outgoing *outgoing, uint64_t *sum);
@@ -150,6 +155,9 @@ void rtt_sample(struct record *record, uint32_t microseconds);
 uint32_t rtt_rto(const struct record *record); /* milliseconds */
 /* tcp_out.c */
 void tcp_output(struct core *core, uint32_t index);
+/* After a segment that was but an acknowledgement: if that leaves nothing to send, all is done at once and the end of
+ * the turn needs no look at the record. */
+void tcp_acknowledged(struct core *core, uint32_t index);
 uint32_t tcp_mss(const struct core *core, const struct record *record); /* bytes a segment may carry now */
 void tcp_retransmit_first(struct core *core, uint32_t index);
 void tcp_probe(struct core *core, uint32_t index);

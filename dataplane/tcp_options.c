@@ -18,10 +18,6 @@ static void read_one(const uint8_t *at, uint32_t length, struct segment *segment
 }
 
 int options_read(const uint8_t *options, uint32_t length, struct segment *segment) {
-    segment->mss = 0;
-    segment->scale = NO_SCALE;
-    segment->timestamps = segment->sack_permitted = 0;
-    segment->ts_value = segment->ts_echo = 0;
     uint32_t at = 0;
     while (at < length && options[at] != OPTION_END) {
         if (options[at] == OPTION_NOP) {

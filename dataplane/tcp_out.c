@@ -3,6 +3,7 @@
 #include "actor.h"
 #include "buffer.h"
 #include "crash.h"
+#include "inline.h"
 #include "relay.h"
 #include "stats.h"
 #include "stream.h"
@@ -23,7 +24,8 @@ uint32_t tcp_mss(const struct core *core, const struct record *record) {
 }
 
 struct busy *tcp_busy(struct core *core, uint32_t index) {
-    struct busy *busy = busy_take(core, index);
+    struct busy *busy = busy_of(core, index);
+    busy = busy ? busy : busy_take(core, index);
     if (busy && !busy->cwnd) {
         congestion_start(&core->records[index], busy);
     }
@@ -37,10 +39,13 @@ static uint32_t max_unconsumed(const struct core *core, const struct record *rec
 /* The right edge to advertise: never moves left, and not in small steps (RFC 9293 section 3.8.6.2.2). */
 static uint32_t edge_now(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
-    uint32_t edge = record->rcv_nxt + lesser(actor_window(core, index), 65535u << record->rcv_scale);
-    int32_t step = seq_diff(edge, record->rcv_edge);
-    uint32_t least = lesser(max_unconsumed(core, record) / 2, record->mss);
-    return step < 0 || (uint32_t)step < least ? record->rcv_edge : edge;
+    uint32_t most = max_unconsumed(core, record), least = lesser(most / 2, record->mss);
+    uint32_t field_most = 65535u << record->rcv_scale;
+    if (seq_diff(record->rcv_nxt + lesser(most, field_most), record->rcv_edge) < (int32_t)least) {
+        return record->rcv_edge; /* however much room there is */
+    }
+    uint32_t edge = record->rcv_nxt + lesser(actor_window(core, index), field_most);
+    return seq_diff(edge, record->rcv_edge) < (int32_t)least ? record->rcv_edge : edge;
 }
 
 uint16_t tcp_window(struct core *core, uint32_t index, uint8_t scale) {
@@ -77,7 +82,8 @@ static void fin_goes(struct record *record) {
 }
 
 /* `length` bytes at `offset` from snd_una, with FIN if that ends the stream. 0: the driver has no room. */
-static int send_one(struct core *core, uint32_t index, struct busy *busy, uint32_t offset, uint32_t length) {
+static ALWAYS_INLINE int send_one(struct core *core, uint32_t index, struct busy *busy, uint32_t offset,
+                                  uint32_t length) {
     struct record *record = &core->records[index];
     int last = offset + length == stream_queued(core, index);
     int fin = last && record->flags & FLAG_CLOSING;
@@ -107,13 +113,18 @@ static int send_one(struct core *core, uint32_t index, struct busy *busy, uint32
     return 1;
 }
 
+/* Seldom: not in line. */
+static NEVER_INLINE int send_again(struct core *core, uint32_t index, struct busy *busy, uint32_t length) {
+    return send_one(core, index, busy, 0, length);
+}
+
 void tcp_retransmit_first(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     struct busy *busy = busy_of(core, index);
     uint32_t flight = record->snd_nxt - record->snd_una;
     uint32_t length = lesser(lesser(stream_queued(core, index), flight), tcp_mss(core, record));
     busy->rtt_start = 0;
-    if (send_one(core, index, busy, 0, length)) {
+    if (send_again(core, index, busy, length)) {
         busy->rto_deadline = later(core, busy->rto);
     }
 }
@@ -127,7 +138,7 @@ void tcp_probe(struct core *core, uint32_t index) {
     busy->rtt_start = 0;
     if (record->snd_wnd && record->snd_una == record->snd_nxt) {
         uint32_t length = lesser(lesser(record->snd_wnd, tcp_mss(core, record)), stream_queued(core, index));
-        if (send_one(core, index, busy, 0, length)) {
+        if (send_again(core, index, busy, length)) {
             busy->resend = record->snd_nxt;
         }
         return;
@@ -180,19 +191,24 @@ static int send_stream(struct core *core, uint32_t index) {
             return 0;
         }
         busy->resend += length + (offset + length == queued && record->flags & FLAG_CLOSING);
+        if (length == left && !(record->flags & FLAG_CLOSING)) {
+            return 1;
+        }
     }
+}
+
+static NEVER_INLINE int grows_enough(struct core *core, uint32_t index, uint32_t open, uint32_t half) {
+    struct record *record = &core->records[index];
+    uint32_t step = edge_now(core, index) - record->rcv_edge;
+    return step && (!open || step >= lesser(half, 2u * record->mss));
 }
 
 /* A window that was small and has grown enough to be worth a segment of its own; a larger one goes with the next ACK.
  */
 static int window_news(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
-    uint32_t open = record->rcv_edge - record->rcv_nxt, step = edge_now(core, index) - record->rcv_edge;
-    uint32_t half = max_unconsumed(core, record) / 2;
-    if (!step || record->flags & FLAG_FIN_RECEIVED || open > lesser(half, 32768)) {
-        return 0;
-    }
-    return !open || step >= lesser(half, 2u * record->mss);
+    uint32_t open = record->rcv_edge - record->rcv_nxt, half = max_unconsumed(core, record) / 2;
+    return open <= lesser(half, 32768) && !(record->flags & FLAG_FIN_RECEIVED) && grows_enough(core, index, open, half);
 }
 
 static int send_ack(struct core *core, uint32_t index) {
@@ -228,19 +244,42 @@ static int buried(struct core *core, uint32_t index) {
     return 0;
 }
 
-void tcp_output(struct core *core, uint32_t index) {
+/* In the handshake, while it closes, or at its end. 1: there is no more to do. */
+static int output_unsettled(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     if (buried(core, index)) {
-        return;
+        return 1;
     }
     if (record->state == STATE_SYN_SENT || record->state == STATE_SYN_RECEIVED) {
         if (record->flags & FLAG_ACK_NOW && segment_of_record(core, index, record->snd_nxt, TCP_ACK, 0, 0)) {
             record->flags &= (uint16_t)~FLAG_ACK_NOW;
         }
-        return;
+        return 1;
     }
     if (record->state == STATE_FIN_WAIT_2 && !record->transport_deadline && !relay_listens(core, index)) {
         close_wait_for_fin(core, index);
+    }
+    return 0;
+}
+
+static int is_settled(const struct record *record) {
+    return record->state == STATE_ESTABLISHED && !(record->flags & FLAG_ABORTING);
+}
+
+void tcp_acknowledged(struct core *core, uint32_t index) {
+    const struct record *record = &core->records[index];
+    const uint16_t wants = FLAG_ACK_NOW | FLAG_PENDING | FLAG_CLOSING | FLAG_PAUSED | FLAG_WRITABLE_WANTED;
+    if (!is_settled(record) || record->flags & wants || record->snd_una != record->snd_nxt ||
+        stream_queued(core, index) || window_news(core, index)) {
+        actor_pend(core, index);
+    } else {
+        tcp_schedule(core, index, 0);
+    }
+}
+
+void tcp_output(struct core *core, uint32_t index) {
+    if (!is_settled(&core->records[index]) && output_unsettled(core, index)) {
+        return;
     }
     int blocked = !send_stream(core, index);
     blocked |= !send_ack(core, index);

@@ -1,5 +1,6 @@
 /* Builds outgoing segments: Ethernet, IPv4, TCP, options, bytes from the send buffer, full checksums; and gathers them
  * for the end of the turn. Decides nothing. */
+#include "inline.h"
 #include "neighbour.h"
 #include "stats.h"
 #include "stream.h"
@@ -10,7 +11,7 @@ uint32_t timestamp_now(const struct core *core, uint32_t hash) {
     return core->tick + (uint32_t)((hash * (core->state->key[2] | 1)) >> 32);
 }
 
-static void put_ip(uint8_t *ip, const struct flow *flow, uint32_t total) {
+static ALWAYS_INLINE void put_ip(uint8_t *ip, const struct flow *flow, uint32_t total) {
     uint64_t sum = wire_add32(ip + IP_VERSION_LENGTH, 0x4500u << 16 | total, 0);
     sum = wire_add32(ip + IP_IDENTIFICATION, IP_DONT_FRAGMENT, sum); /* so the identification is 0: RFC 6864 */
     sum = wire_add32(ip + IP_TTL, 64u << 24 | PROTOCOL_TCP << 16, sum);
@@ -20,7 +21,7 @@ static void put_ip(uint8_t *ip, const struct flow *flow, uint32_t total) {
 }
 
 /* Everything but the checksum; adds it to *sum and returns its length. */
-static uint32_t put_tcp(uint8_t *tcp, const struct outgoing *outgoing, uint64_t *sum) {
+static ALWAYS_INLINE uint32_t put_tcp(uint8_t *tcp, const struct outgoing *outgoing, uint64_t *sum) {
     uint32_t ports;
     memcpy(&ports, &outgoing->flow->local_port, 4); /* and the remote one */
     uint32_t header = TCP_HEADER + options_write(tcp + TCP_HEADER, outgoing, sum);
@@ -33,7 +34,8 @@ static uint32_t put_tcp(uint8_t *tcp, const struct outgoing *outgoing, uint64_t 
 }
 
 /* Returns the bytes' part of the checksum. */
-static uint64_t put_bytes(struct core *core, uint8_t *at, uint32_t index, uint32_t offset, uint32_t length) {
+static ALWAYS_INLINE uint64_t put_bytes(struct core *core, uint8_t *at, uint32_t index, uint32_t offset,
+                                        uint32_t length) {
     uint64_t sum = 0;
     for (uint32_t done = 0, piece; done < length; done += piece) {
         const uint8_t *bytes = stream_peek(core, index, offset + done, &piece);
@@ -45,7 +47,8 @@ static uint64_t put_bytes(struct core *core, uint8_t *at, uint32_t index, uint32
     return sum;
 }
 
-int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t index, uint32_t offset, uint32_t length) {
+static ALWAYS_INLINE int put(struct core *core, const struct outgoing *outgoing, uint32_t index, uint32_t offset,
+                             uint32_t length) {
     if (!outgoing->next_hop) {
         core->counters[COUNTER_DROP_NO_NEIGHBOUR]++;
         return 1; /* lost as on any wire: its timer sends it again */
@@ -69,20 +72,27 @@ int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t ind
     return 1;
 }
 
+int segment_put(struct core *core, const struct outgoing *outgoing, uint32_t index, uint32_t offset, uint32_t length) {
+    return put(core, outgoing, index, offset, length);
+}
+
 int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t flags, uint32_t offset,
                       uint32_t length) {
     struct record *record = &core->records[index];
-    struct outgoing outgoing = {
-        .flow = &record->flow,
-        .next_hop = neighbour_of(core, record),
-        .seq = seq,
-        .ack = record->rcv_nxt,
-        .flags = flags,
-        .scale = NO_SCALE,
-        .timestamps = (record->flags & FLAG_TIMESTAMPS) != 0,
-        .ts_value = timestamp_now(core, record->hash),
-        .ts_echo = flags & TCP_ACK ? record->ts_recent : 0,
-    };
+    struct outgoing outgoing; /* without its blocks, which nobody reads beyond block_count */
+    outgoing.flow = &record->flow;
+    outgoing.next_hop = neighbour_of(core, record);
+    outgoing.seq = seq;
+    outgoing.ack = record->rcv_nxt;
+    outgoing.mss = 0;
+    outgoing.flags = flags;
+    outgoing.scale = NO_SCALE;
+    outgoing.timestamps = (record->flags & FLAG_TIMESTAMPS) != 0;
+    outgoing.sack_permitted = outgoing.block_count = 0;
+    if (outgoing.timestamps) {
+        outgoing.ts_value = timestamp_now(core, record->hash);
+        outgoing.ts_echo = flags & TCP_ACK ? record->ts_recent : 0;
+    }
     if (flags & TCP_SYN) {
         int offer = !(flags & TCP_ACK); /* in a SYN-ACK only what the SYN had */
         outgoing.mss = (uint16_t)(core->mtu - IP_HEADER - TCP_HEADER);
@@ -97,7 +107,7 @@ int segment_of_record(struct core *core, uint32_t index, uint32_t seq, uint8_t f
         return 0;
     }
     outgoing.window = tcp_window(core, index, flags & TCP_SYN ? 0 : record->rcv_scale); /* RFC 7323 section 2.2 */
-    return segment_put(core, &outgoing, index, offset, length);
+    return put(core, &outgoing, index, offset, length);
 }
 
 int segment_reset(struct core *core, uint32_t index) {

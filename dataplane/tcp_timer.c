@@ -15,14 +15,12 @@ static uint32_t earlier(uint32_t left, uint32_t right) {
 }
 
 /* Bytes wait and either nothing is in flight that could bring news of the window, or the window is shut. */
-static int must_probe(struct core *core, uint32_t index) {
-    const struct record *record = &core->records[index];
-    return stream_queued(core, index) && (record->snd_una == record->snd_nxt || !record->snd_wnd);
+static int must_probe(const struct record *record, uint32_t queued) {
+    return queued && (record->snd_una == record->snd_nxt || !record->snd_wnd);
 }
 
-static void arm(struct core *core, uint32_t index, struct busy *busy, int blocked) {
-    struct record *record = &core->records[index];
-    if (must_probe(core, index) && !blocked) {
+static void arm(const struct core *core, const struct record *record, struct busy *busy, uint32_t queued, int blocked) {
+    if (must_probe(record, queued) && !blocked) {
         busy->rto_deadline = 0;
         if (!busy->persist_deadline) {
             busy->persist_deadline = later(core, lesser(busy->rto << lesser(busy->persists, 10), RTO_MOST));
@@ -36,31 +34,36 @@ static void arm(struct core *core, uint32_t index, struct busy *busy, int blocke
             busy->rto_deadline = later(core, busy->rto);
         }
     }
+}
+
+/* Without a use for the block it is given back, and only the ACK's deadline is left. */
+static uint32_t put_down(struct core *core, uint32_t index, struct busy *busy) {
+    uint32_t deadline = busy->ack_deadline;
+    busy->rto_deadline = busy->ack_deadline = busy->persist_deadline = 0;
+    busy->persists = 0;
+    core->records[index].transport_deadline = deadline; /* first: what is left of it is the record's from here on */
+    busy_release(core, index);
+    return deadline;
+}
+
+/* The earliest of the block's deadlines. */
+static uint32_t busy_deadline(struct core *core, uint32_t index, struct busy *busy, uint32_t queued, int blocked) {
+    const struct record *record = &core->records[index];
     if (record->flags & FLAG_ACK_DELAYED && !busy->ack_deadline) {
         busy->ack_deadline = earlier(record->transport_deadline, later(core, ACK_DELAY));
     }
-}
-
-/* The earliest of the block's deadlines; without a use for the block it is given back and only the ACK's is left. */
-static uint32_t busy_deadline(struct core *core, uint32_t index, struct busy *busy, int blocked) {
-    struct record *record = &core->records[index];
-    arm(core, index, busy, blocked);
-    uint32_t deadline = earlier(earlier(busy->rto_deadline, busy->ack_deadline), busy->persist_deadline);
-    if (!stream_queued(core, index) && record->snd_una == record->snd_nxt && !blocked) {
-        deadline = busy->ack_deadline;
-        busy->ack_deadline = 0;
-        record->transport_deadline = deadline; /* first: what is left of it is the record's from here on */
-        busy_release(core, index);
+    if (!queued && record->snd_una == record->snd_nxt && !blocked) {
+        return put_down(core, index, busy);
     }
-    return deadline;
+    arm(core, record, busy, queued, blocked);
+    return earlier(earlier(busy->rto_deadline, busy->ack_deadline), busy->persist_deadline);
 }
 
 /* Milliseconds since the peer was heard of; -1: no keepalives, or other timers watch over it. RFC 9293 section 3.8.4.
  */
-static int64_t silence(struct core *core, uint32_t index) {
-    const struct record *record = &core->records[index];
+static int64_t silence(const struct core *core, const struct record *record, uint32_t queued) {
     int idle = record->state == STATE_ESTABLISHED || record->state == STATE_CLOSE_WAIT;
-    if (!core->config.keepalive || !idle || record->snd_una != record->snd_nxt || stream_queued(core, index)) {
+    if (!core->config.keepalive || !idle || record->snd_una != record->snd_nxt || queued) {
         return -1;
     }
     return core->tick - record->last_activity;
@@ -73,8 +76,8 @@ static uint32_t keepalives(const struct core *core, int64_t silent) {
 }
 
 /* When the next one is due, 0: never. */
-static uint32_t keepalive_deadline(struct core *core, uint32_t index) {
-    int64_t silent = silence(core, index);
+static uint32_t keepalive_deadline(const struct core *core, const struct record *record, uint32_t queued) {
+    int64_t silent = silence(core, record, queued);
     if (silent < 0) {
         return 0;
     }
@@ -88,9 +91,9 @@ void tcp_schedule(struct core *core, uint32_t index, int blocked) {
         return; /* its own deadline is set */
     }
     struct busy *busy = busy_of(core, index);
-    uint32_t deadline = 0;
+    uint32_t deadline = 0, queued = stream_queued(core, index);
     if (busy) {
-        deadline = busy_deadline(core, index, busy, blocked);
+        deadline = busy_deadline(core, index, busy, queued, blocked);
     } else if (record->flags & FLAG_ACK_DELAYED) {
         deadline = earlier(record->transport_deadline, later(core, ACK_DELAY));
     }
@@ -98,7 +101,7 @@ void tcp_schedule(struct core *core, uint32_t index, int blocked) {
         deadline = later(core, 1);
     }
     if (!deadline) {
-        deadline = keepalive_deadline(core, index);
+        deadline = keepalive_deadline(core, record, queued);
     }
     if (deadline) {
         timer_set(core, index, TIMER_TRANSPORT, deadline);
@@ -144,7 +147,7 @@ static void probe_due(struct core *core, uint32_t index, struct busy *busy) {
 /* The sequence number before the next lies outside the window: any TCP answers it (RFC 1122 section 4.2.3.6). */
 static void keepalive_due(struct core *core, uint32_t index) {
     const struct record *record = &core->records[index];
-    int64_t silent = silence(core, index);
+    int64_t silent = silence(core, record, stream_queued(core, index));
     uint32_t due = silent < 0 ? 0 : keepalives(core, silent);
     if (due > KEEPALIVE_PROBES) {
         give_up(core, index);

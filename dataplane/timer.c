@@ -9,6 +9,7 @@
 #include "buffer.h"
 #include "core.h"
 #include "crash.h"
+#include "inline.h"
 #include "record.h"
 #include "record_pool.h"
 #include "transport.h"
@@ -91,12 +92,10 @@ static int promote(struct core *core, struct holder holder, struct standing stan
     return 1;
 }
 
-/* Makes sure that the holder is looked at no later than at `deadline`. */
-static void queue(struct core *core, struct holder holder, uint32_t deadline) {
+/* The holder isn't looked at in time yet. */
+static NEVER_INLINE void queue_nearer(struct core *core, struct holder holder, uint32_t deadline) {
     struct standing standing = standing_of(holder);
     uint32_t tick;
-    if (!deadline || (standing.near && !before(deadline, *holder.queued)))
-        return;
     if (!standing.near && promote(core, holder, standing, deadline))
         return;
     if (standing.near && !standing.far) {
@@ -111,6 +110,12 @@ static void queue(struct core *core, struct holder holder, uint32_t deadline) {
         standing.near = 0;
     }
     remember(holder, tick, standing);
+}
+
+/* Makes sure that the holder is looked at no later than at `deadline`. */
+static void queue(struct core *core, struct holder holder, uint32_t deadline) {
+    if (deadline && (!*holder.queued || before(deadline, *holder.queued)))
+        queue_nearer(core, holder, deadline);
 }
 
 /* Whatever is set of a record's deadlines. Where one isn't queued, its other deadline may have missed a chunk. */

@@ -113,6 +113,17 @@ static inline void wire_put32(uint8_t *at, uint32_t value) {
 /* Internet checksum (RFC 1071). A sum is kept in the machine's own byte order until wire_fold. */
 uint64_t wire_sum(const uint8_t *data, uint32_t length, uint64_t sum);
 uint16_t wire_fold(uint64_t sum);
+static inline uint64_t wire_halves(uint64_t word) {
+    return (uint32_t)word + (word >> 32);
+}
+/* Of an IPv4 header without options. */
+static inline uint64_t wire_sum_ip(const uint8_t *ip) {
+    uint64_t words[2];
+    uint32_t destination;
+    memcpy(words, ip, IP_DESTINATION);
+    memcpy(&destination, ip + IP_DESTINATION, 4);
+    return wire_halves(words[0]) + wire_halves(words[1]) + destination;
+}
 /* Of TCP's pseudo-header. source, destination: network byte order; length: TCP header and payload. */
 static inline uint64_t wire_pseudo(uint32_t source, uint32_t destination, uint32_t length) {
     return (uint64_t)source + destination + wire_swap32(PROTOCOL_TCP << 16 | length);
