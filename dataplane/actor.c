@@ -8,6 +8,7 @@
 #include "core.h"
 #include "count.h"
 #include "handler.h"
+#include "inline.h"
 #include "lists.h"
 #include "record.h"
 #include "relay.h"
@@ -46,7 +47,7 @@ static void run_single(struct core *core, uint32_t index, enum handler handler, 
 
 /* What may follow a handler: the overflow of kept bytes, the peer's end once all was offered, a look again next turn
  * when no event of the transport will cause it. */
-static void settle(struct core *core, uint32_t index) {
+static NEVER_INLINE void settle_unsettled(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     struct actor *actor = actor_of(core, index);
     if (is_going(core, index))
@@ -75,6 +76,14 @@ static void settle(struct core *core, uint32_t index) {
     }
 }
 
+/* Nearly always there is nothing of that. */
+static ALWAYS_INLINE void settle(struct core *core, uint32_t index) {
+    const uint16_t wants = FLAG_PAUSED | FLAG_WRITABLE_WANTED | FLAG_AGAIN | FLAG_FIN_RECEIVED;
+    const struct busy *busy = busy_of(core, index);
+    if (core->records[index].flags & wants || (busy && (busy->receive_length || !busy->send_length)))
+        settle_unsettled(core, index);
+}
+
 static uint32_t need_of(struct core *core, uint32_t index) {
     const struct busy *busy = busy_of(core, index);
     return busy ? busy->need : 0;
@@ -87,7 +96,8 @@ static void need_clear(struct core *core, uint32_t index) {
 }
 
 /* May on_data run over `length` more bytes now? If not, the flags say what it waits for. */
-static int may_run(struct actor *actor, struct call *call, uint32_t index, uint32_t calls, uint32_t length) {
+static ALWAYS_INLINE int may_run(struct actor *actor, struct call *call, uint32_t index, uint32_t calls,
+                                 uint32_t length) {
     struct core *core = call->core;
     if (need_of(core, index) > length)
         return 0;
@@ -106,7 +116,7 @@ static int may_run(struct actor *actor, struct call *call, uint32_t index, uint3
 }
 
 /* Runs on_data while it makes progress; returns the bytes it consumed, all of them if the connection is going. */
-static uint32_t offer(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
+static ALWAYS_INLINE uint32_t offer(struct core *core, uint32_t index, const uint8_t *data, uint32_t length) {
     struct actor *actor = actor_of(core, index);
     if (!actor->reporting[ON_DATA] || is_going(core, index))
         return length;
@@ -131,7 +141,7 @@ static uint32_t offer(struct core *core, uint32_t index, const uint8_t *data, ui
     return is_going(core, index) ? length : used;
 }
 
-static void offer_kept(struct core *core, uint32_t index) {
+static NEVER_INLINE void offer_kept(struct core *core, uint32_t index) {
     uint32_t length;
     const uint8_t *data = stream_kept(core, index, &length);
     if (length) {
@@ -207,7 +217,7 @@ uint32_t actor_again(struct core *core) {
     return todo;
 }
 
-uint32_t actor_window(struct core *core, uint32_t index) {
+static NEVER_INLINE uint32_t window_beside(struct core *core, uint32_t index) {
     uint32_t most = actor_of(core, index)->max_unconsumed, kept;
     if (is_going(core, index))
         return most;
@@ -218,6 +228,13 @@ uint32_t actor_window(struct core *core, uint32_t index) {
     if (!window)
         relief_want(core);
     return window;
+}
+
+uint32_t actor_window(struct core *core, uint32_t index) {
+    uint32_t most = actor_of(core, index)->max_unconsumed;
+    if (!core->records[index].busy && stream_keeps(core, most)) /* nothing is kept yet, and all of it could be */
+        return most;
+    return window_beside(core, index);
 }
 
 void actor_open(struct core *core, uint32_t index) {

@@ -135,10 +135,20 @@ static uint32_t class_with(const struct core *core, uint32_t size_class) {
     return larger ? size_class + (uint32_t)__builtin_ctz(larger) : 0;
 }
 
+/* The smallest buffers come and go with every small answer, so the last few given back stay at hand, in no list: what a
+ * kill leaves there belongs to nobody, and adoption finds it so. */
+static void put_down(struct core *core) {
+    while (core->at_hand_count)
+        join(core, core->at_hand[--core->at_hand_count], BUFFER_CLASS_MIN, KEEP);
+}
+
 static NEVER_INLINE uint32_t make_class(struct core *core, uint32_t wanted) {
-    carve(core, wanted);
+    put_down(core);
     uint32_t size_class = class_with(core, wanted);
     if (size_class)
+        return size_class;
+    carve(core, wanted);
+    if ((size_class = class_with(core, wanted)))
         return size_class;
     join_kept(core, wanted);
     return class_with(core, wanted);
@@ -152,6 +162,8 @@ static uint32_t find_class(struct core *core, uint32_t wanted) {
 uint32_t buffer_take(struct core *core, uint32_t size_class) {
     if (size_class < BUFFER_CLASS_MIN || size_class > BUFFER_CLASS_MAX)
         return 0;
+    if (size_class == BUFFER_CLASS_MIN && core->at_hand_count)
+        return core->at_hand[--core->at_hand_count];
     uint32_t from = find_class(core, size_class);
     if (!from)
         return 0;
@@ -176,7 +188,9 @@ uint32_t buffer_largest(struct core *core, uint32_t most) {
 }
 
 void buffer_give(struct core *core, uint32_t buffer, uint32_t size_class) {
-    if (joins(core, buffer, size_class, KEEP))
+    if (size_class == BUFFER_CLASS_MIN && core->at_hand_count < CORE_AT_HAND)
+        core->at_hand[core->at_hand_count++] = buffer;
+    else if (joins(core, buffer, size_class, KEEP))
         join(core, buffer, size_class, KEEP);
     else
         list_push(core, buffer, size_class);
@@ -190,5 +204,6 @@ uint64_t buffer_free_bytes(const struct core *core) {
     uint64_t bytes = 0;
     for (uint32_t size_class = BUFFER_CLASS_MIN; size_class <= BUFFER_CLASS_MAX; size_class++)
         bytes += (uint64_t)core->state->buffer_count[size_class - BUFFER_CLASS_MIN] << size_class;
+    bytes += (uint64_t)core->at_hand_count << BUFFER_CLASS_MIN;
     return bytes + core->buffer_bytes - core->state->buffer_fresh;
 }

@@ -5,6 +5,7 @@
 #include "buffer.h"
 #include "core.h"
 #include "crash.h"
+#include "inline.h"
 #include "islands.h"
 #include "record.h"
 #include "push.h"
@@ -53,8 +54,7 @@ void busy_give_islands(struct core *core, uint32_t list) {
     buffer_give(core, list, ISLANDS_CLASS);
 }
 
-void busy_give(struct core *core, uint32_t block) {
-    struct busy *busy = &core->busy[block];
+static NEVER_INLINE void give_buffers(struct core *core, struct busy *busy) {
     if (busy->shared_list)
         share_forget(core, busy);
     if (busy->send_buffer)
@@ -63,6 +63,12 @@ void busy_give(struct core *core, uint32_t block) {
         buffer_give(core, busy->receive_buffer, busy->receive_class);
     if (busy->islands)
         busy_give_islands(core, busy->islands);
+}
+
+void busy_give(struct core *core, uint32_t block) {
+    struct busy *busy = &core->busy[block];
+    if (busy->shared_list | busy->send_buffer | busy->receive_buffer | busy->islands)
+        give_buffers(core, busy);
     CRASH_POINT(busy_buffers_given);
     busy->owner = 0;
     busy->next = core->state->busy_free;
@@ -163,6 +169,7 @@ void buffer_recover(struct core *core) {
     memset(state->buffer_free, 0, sizeof state->buffer_free);
     memset(state->buffer_count, 0, sizeof state->buffer_count);
     core->buffer_classes = 0;
+    core->at_hand_count = 0;
     recover_blocks(core);
     push_recover(core);
     for (uint32_t block = 1; block < state->busy_fresh; block++)

@@ -7,6 +7,7 @@
 #include "../runtime/ring.h"
 
 enum { CORE_PEERS = 65, CORE_CONTROL = 64, CORE_HANDLE_BITS = 7 };
+enum { CORE_AT_HAND = 64 };
 enum { CORE_STAGING = 262144 }; /* bytes of struct core.staging's first half; reply_reserve may not exceed it */
 
 enum core_run { CORE_RUNNING, CORE_DRAINING, CORE_STOPPED };
@@ -114,7 +115,9 @@ struct core {
     uint8_t *buffers;
     uint64_t buffer_bytes;
     uint32_t buffer_classes; /* bit c: a buffer of 2^c bytes is free */
-    uint8_t *index;          /* table.h */
+    uint32_t at_hand_count;  /* of the smallest class, in none of its lists (buffer.c) */
+    uint32_t at_hand[CORE_AT_HAND];
+    uint8_t *index; /* table.h */
     uint32_t buckets;
     uint32_t busy_blocks;
     uint8_t *timers; /* timer.h */

@@ -7,6 +7,7 @@
 #include "core.h"
 #include "count.h"
 #include "handler.h"
+#include "inline.h"
 #include "measure.h"
 #include "record.h"
 #include "stream.h"
@@ -88,7 +89,8 @@ void frame_close(struct call *call) {
     current_set(call->core, call->outer);
 }
 
-static int run(struct actor *actor, struct call *call, uint32_t which, handler_entry reporting, handler_entry quiet) {
+static ALWAYS_INLINE int run(struct actor *actor, struct call *call, uint32_t which, handler_entry reporting,
+                             handler_entry quiet) {
     struct core *core = call->core;
     int report = fault_reporting(core, actor) || !quiet;
     if (report)

@@ -105,7 +105,8 @@ static void input_icmp(struct core *core, const struct frame *frame, uint32_t he
 
 static ALWAYS_INLINE int checksum_good(struct core *core, const uint8_t *ip, const uint8_t *tcp, uint32_t length) {
     uint64_t pseudo = wire_pseudo_read(ip, length);
-    if (wire_fold(wire_sum(tcp, length, pseudo)) == 0xffff) {
+    uint64_t sum = length == TCP_HEADER ? pseudo + wire_sum_header(tcp) : wire_sum(tcp, length, pseudo);
+    if (wire_fold(sum) == 0xffff) {
         return 1;
     }
     /* A sender on the same machine may leave the sum to hardware that isn't there: then it is the pseudo-header's. */
@@ -185,7 +186,7 @@ static ALWAYS_INLINE enum counter check_ip(struct core *core, const struct frame
     if (total > greater(core->config.mtu, core->mtu)) { /* what was let in before the MTU fell comes in still */
         return COUNTER_DROP_TOO_LONG;
     }
-    if (wire_fold(header == IP_HEADER ? wire_sum_ip(ip) : wire_sum(ip, header, 0)) != 0xffff) {
+    if (wire_fold(header == IP_HEADER ? wire_sum_header(ip) : wire_sum(ip, header, 0)) != 0xffff) {
         return COUNTER_DROP_IP_CHECKSUM;
     }
     if (memcmp(ip + IP_DESTINATION, &core->config.local_address, 4) != 0) {
@@ -216,8 +217,6 @@ static ALWAYS_INLINE void input_ip(struct core *core, const struct frame *frame,
 
 static void input_frame(struct core *core, const struct frame *frame, struct burst *burst) {
     static const uint8_t everyone[6] = {255, 255, 255, 255, 255, 255};
-    core->counters[COUNTER_RX_FRAMES]++;
-    core->counters[COUNTER_RX_BYTES] += frame->length;
     if (frame->length < ETHERNET_HEADER) {
         drop(core, COUNTER_DROP_TRUNCATED);
         return;
@@ -295,12 +294,16 @@ uint32_t input_poll(struct core *core) {
     core->nic->now = core->now;
     uint32_t count = core->nic->driver->rx_burst(core->nic, frames, NIC_BURST);
     core->counters[COUNTER_VLAN_PASSED] = core->nic->stats.vlan_passed;
+    core->counters[COUNTER_RX_FRAMES] += count;
+    uint64_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
+        bytes += frames[i].length;
         input_frame(core, &frames[i], &burst);
         if (burst.count - burst.asked == PIECE) {
             burst_step(core, &burst);
         }
     }
+    core->counters[COUNTER_RX_BYTES] += bytes;
     burst_end(core, &burst);
     if (count) {
         core->nic->driver->release(core->nic, frames, count);

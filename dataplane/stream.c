@@ -333,6 +333,10 @@ static NEVER_INLINE uint32_t keep_room_beside(struct core *core, const struct bu
     return room < most ? room : most;
 }
 
+int stream_keeps(const struct core *core, uint32_t most) {
+    return busy_left(core) && buffer_ready(core, class_for(most));
+}
+
 uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most) {
     const struct busy *busy = busy_of(core, index);
     if (!busy && !busy_left(core))

@@ -18,6 +18,7 @@ void stream_acknowledge(struct core *core, uint32_t index, uint32_t length);
 uint32_t stream_room(struct core *core, uint32_t index); /* bytes stream_send would take */
 /* Receive side, kept bytes stay contiguous. 0, or -ENOBUFS. */
 int stream_keep(struct core *core, uint32_t index, const uint8_t *data, uint32_t length);
+int stream_keeps(const struct core *core, uint32_t most); /* 1: there is memory for so many, of a new connection */
 /* How many bytes up to `most` stream_keep would take now. */
 uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most);
 const uint8_t *stream_kept(struct core *core, uint32_t index, uint32_t *length);

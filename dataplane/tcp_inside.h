@@ -167,6 +167,7 @@ uint16_t tcp_window(struct core *core, uint32_t index, uint8_t scale);
 /* tcp_timer.c */
 void tcp_timer(struct core *core, uint32_t index);
 void tcp_schedule(struct core *core, uint32_t index, int blocked);
+void tcp_schedule_idle(struct core *core, uint32_t index); /* established, with nothing sent, queued or owed */
 /* tcp_close.c */
 void close_wait_for_fin(struct core *core, uint32_t index);
 void close_fin_acked(struct core *core, uint32_t index);

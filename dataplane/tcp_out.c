@@ -82,10 +82,10 @@ static void fin_goes(struct record *record) {
 }
 
 /* `length` bytes at `offset` from snd_una, with FIN if that ends the stream. 0: the driver has no room. */
-static ALWAYS_INLINE int send_one(struct core *core, uint32_t index, struct busy *busy, uint32_t offset,
-                                  uint32_t length) {
+static ALWAYS_INLINE int send_one(struct core *core, uint32_t index, struct busy *busy, uint32_t queued,
+                                  uint32_t offset, uint32_t length) {
     struct record *record = &core->records[index];
-    int last = offset + length == stream_queued(core, index);
+    int last = offset + length == queued;
     int fin = last && record->flags & FLAG_CLOSING;
     uint32_t seq = record->snd_una + offset, end = seq + length + (uint32_t)fin;
     uint8_t flags = (uint8_t)(TCP_ACK | (last && length ? TCP_PSH : 0) | (fin ? TCP_FIN : 0));
@@ -115,7 +115,7 @@ static ALWAYS_INLINE int send_one(struct core *core, uint32_t index, struct busy
 
 /* Seldom: not in line. */
 static NEVER_INLINE int send_again(struct core *core, uint32_t index, struct busy *busy, uint32_t length) {
-    return send_one(core, index, busy, 0, length);
+    return send_one(core, index, busy, stream_queued(core, index), 0, length);
 }
 
 void tcp_retransmit_first(struct core *core, uint32_t index) {
@@ -187,7 +187,7 @@ static int send_stream(struct core *core, uint32_t index) {
         if (!length && (left || !fin_left || offset > queued)) {
             return 1;
         }
-        if (!send_one(core, index, busy, offset, length)) {
+        if (!send_one(core, index, busy, queued, offset, length)) {
             return 0;
         }
         busy->resend += length + (offset + length == queued && record->flags & FLAG_CLOSING);
@@ -268,12 +268,13 @@ static int is_settled(const struct record *record) {
 
 void tcp_acknowledged(struct core *core, uint32_t index) {
     const struct record *record = &core->records[index];
-    const uint16_t wants = FLAG_ACK_NOW | FLAG_PENDING | FLAG_CLOSING | FLAG_PAUSED | FLAG_WRITABLE_WANTED;
+    const uint16_t wants =
+        FLAG_ACK_NOW | FLAG_ACK_DELAYED | FLAG_PENDING | FLAG_CLOSING | FLAG_PAUSED | FLAG_WRITABLE_WANTED;
     if (!is_settled(record) || record->flags & wants || record->snd_una != record->snd_nxt ||
         stream_queued(core, index) || window_news(core, index)) {
         actor_pend(core, index);
     } else {
-        tcp_schedule(core, index, 0);
+        tcp_schedule_idle(core, index);
     }
 }
 

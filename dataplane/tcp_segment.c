@@ -24,7 +24,10 @@ static ALWAYS_INLINE void put_ip(uint8_t *ip, const struct flow *flow, uint32_t 
 static ALWAYS_INLINE uint32_t put_tcp(uint8_t *tcp, const struct outgoing *outgoing, uint64_t *sum) {
     uint32_t ports;
     memcpy(&ports, &outgoing->flow->local_port, 4); /* and the remote one */
-    uint32_t header = TCP_HEADER + options_write(tcp + TCP_HEADER, outgoing, sum);
+    uint32_t header = TCP_HEADER;
+    if (outgoing->timestamps | outgoing->mss | outgoing->block_count) { /* what has none of these has no other */
+        header += options_write(tcp + TCP_HEADER, outgoing, sum);
+    }
     *sum = wire_add_raw(tcp + TCP_SOURCE, ports, *sum);
     *sum = wire_add32(tcp + TCP_SEQUENCE, outgoing->seq, *sum);
     *sum = wire_add32(tcp + TCP_ACKNOWLEDGEMENT, outgoing->flags & TCP_ACK ? outgoing->ack : 0, *sum);

@@ -85,6 +85,20 @@ static uint32_t keepalive_deadline(const struct core *core, const struct record 
     return later(core, after - (uint32_t)silent);
 }
 
+static void set_deadline(struct core *core, uint32_t index, uint32_t deadline) {
+    if (deadline) {
+        timer_set(core, index, TIMER_TRANSPORT, deadline);
+    } else if (core->records[index].transport_deadline) {
+        timer_clear(core, index, TIMER_TRANSPORT);
+    }
+}
+
+void tcp_schedule_idle(struct core *core, uint32_t index) {
+    struct busy *busy = busy_of(core, index);
+    uint32_t deadline = busy ? put_down(core, index, busy) : 0;
+    set_deadline(core, index, deadline ? deadline : keepalive_deadline(core, &core->records[index], 0));
+}
+
 void tcp_schedule(struct core *core, uint32_t index, int blocked) {
     struct record *record = &core->records[index];
     if (record->state == STATE_FIN_WAIT_2) {
@@ -103,11 +117,7 @@ void tcp_schedule(struct core *core, uint32_t index, int blocked) {
     if (!deadline) {
         deadline = keepalive_deadline(core, record, queued);
     }
-    if (deadline) {
-        timer_set(core, index, TIMER_TRANSPORT, deadline);
-    } else if (record->transport_deadline) {
-        timer_clear(core, index, TIMER_TRANSPORT);
-    }
+    set_deadline(core, index, deadline);
 }
 
 static void give_up(struct core *core, uint32_t index) {

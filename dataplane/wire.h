@@ -116,13 +116,13 @@ uint16_t wire_fold(uint64_t sum);
 static inline uint64_t wire_halves(uint64_t word) {
     return (uint32_t)word + (word >> 32);
 }
-/* Of an IPv4 header without options. */
-static inline uint64_t wire_sum_ip(const uint8_t *ip) {
+/* Of 20 bytes: an IPv4 or TCP header without options. */
+static inline uint64_t wire_sum_header(const uint8_t *header) {
     uint64_t words[2];
-    uint32_t destination;
-    memcpy(words, ip, IP_DESTINATION);
-    memcpy(&destination, ip + IP_DESTINATION, 4);
-    return wire_halves(words[0]) + wire_halves(words[1]) + destination;
+    uint32_t last;
+    memcpy(words, header, 16);
+    memcpy(&last, header + 16, 4);
+    return wire_halves(words[0]) + wire_halves(words[1]) + last;
 }
 /* Of TCP's pseudo-header. source, destination: network byte order; length: TCP header and payload. */
 static inline uint64_t wire_pseudo(uint32_t source, uint32_t destination, uint32_t length) {

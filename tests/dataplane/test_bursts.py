@@ -1,14 +1,36 @@
-"""Segments that change what the next one in the same burst finds: connections opened, reset or evicted on the way."""
+"""Segments that change what the next one in the same burst finds: connections opened, reset or evicted on the way.
+
+A burst goes through in pieces, each look-up a few steps ahead of TCP: the next one is in the same piece, in the next, or
+in the one after that."""
 
 from collections.abc import Iterator
 
 import pytest
-from raw import ACK, RST, SYN, Raw
+from raw import ACK, RST, SYN, Raw, Segment
 
 
-@pytest.fixture
-def raw() -> Iterator[Raw]:
-    with Raw(half_open_limit=2, connections=16) as one:
+class Spread(Raw):
+    """So many segments that nobody wants between any two of a burst."""
+
+    between = 0
+
+    def burst(self, frames: list[bytes]) -> list[Segment]:
+        """As Raw's."""
+        nothing = self.frame(RST, source_port=7, seq=0)
+        spread = [part for frame in frames for part in (*[nothing] * self.between, frame)]
+        return super().burst(spread[self.between :])
+
+    def dropped(self) -> dict[str, int]:
+        """As Raw's, without those."""
+        found = super().dropped()
+        found.pop("drop_no_connection", None)
+        return found
+
+
+@pytest.fixture(params=[0, 8, 14])
+def raw(request: pytest.FixtureRequest) -> Iterator[Raw]:
+    with Spread(half_open_limit=2, connections=16) as one:
+        one.between = request.param
         yield one
 
 
