@@ -12,7 +12,7 @@
 enum { UNIT = 64, CLASSES = BUFFER_CLASS_MAX - BUFFER_CLASS_MIN + 1 };
 enum { KEEP = 8 }; /* free buffers of a class that are not joined: taking and giving one must not split and join all */
 
-_Static_assert(CLASSES <= 16, "struct core_state has 16 lists");
+_Static_assert(CLASSES == 15, "struct core_state counts so many classes");
 
 /* A free buffer's first bytes; lists are circular, both ways. */
 struct free_buffer {
@@ -138,8 +138,8 @@ static uint32_t class_with(const struct core *core, uint32_t size_class) {
 /* The smallest buffers come and go with every small answer, so the last few given back stay at hand, in no list: what a
  * kill leaves there belongs to nobody, and adoption finds it so. */
 static void put_down(struct core *core) {
-    while (core->at_hand_count)
-        join(core, core->at_hand[--core->at_hand_count], BUFFER_CLASS_MIN, KEEP);
+    while (core->state->buffers_at_hand)
+        join(core, core->at_hand[--core->state->buffers_at_hand], BUFFER_CLASS_MIN, KEEP);
 }
 
 static NEVER_INLINE uint32_t make_class(struct core *core, uint32_t wanted) {
@@ -162,8 +162,8 @@ static uint32_t find_class(struct core *core, uint32_t wanted) {
 uint32_t buffer_take(struct core *core, uint32_t size_class) {
     if (size_class < BUFFER_CLASS_MIN || size_class > BUFFER_CLASS_MAX)
         return 0;
-    if (size_class == BUFFER_CLASS_MIN && core->at_hand_count)
-        return core->at_hand[--core->at_hand_count];
+    if (size_class == BUFFER_CLASS_MIN && core->state->buffers_at_hand)
+        return core->at_hand[--core->state->buffers_at_hand];
     uint32_t from = find_class(core, size_class);
     if (!from)
         return 0;
@@ -188,8 +188,8 @@ uint32_t buffer_largest(struct core *core, uint32_t most) {
 }
 
 void buffer_give(struct core *core, uint32_t buffer, uint32_t size_class) {
-    if (size_class == BUFFER_CLASS_MIN && core->at_hand_count < CORE_AT_HAND)
-        core->at_hand[core->at_hand_count++] = buffer;
+    if (size_class == BUFFER_CLASS_MIN && core->state->buffers_at_hand < CORE_AT_HAND)
+        core->at_hand[core->state->buffers_at_hand++] = buffer;
     else if (joins(core, buffer, size_class, KEEP))
         join(core, buffer, size_class, KEEP);
     else
@@ -204,6 +204,6 @@ uint64_t buffer_free_bytes(const struct core *core) {
     uint64_t bytes = 0;
     for (uint32_t size_class = BUFFER_CLASS_MIN; size_class <= BUFFER_CLASS_MAX; size_class++)
         bytes += (uint64_t)core->state->buffer_count[size_class - BUFFER_CLASS_MIN] << size_class;
-    bytes += (uint64_t)core->at_hand_count << BUFFER_CLASS_MIN;
+    bytes += (uint64_t)core->state->buffers_at_hand << BUFFER_CLASS_MIN;
     return bytes + core->buffer_bytes - core->state->buffer_fresh;
 }

@@ -169,7 +169,7 @@ void buffer_recover(struct core *core) {
     memset(state->buffer_free, 0, sizeof state->buffer_free);
     memset(state->buffer_count, 0, sizeof state->buffer_count);
     core->buffer_classes = 0;
-    core->at_hand_count = 0;
+    state->buffers_at_hand = 0;
     recover_blocks(core);
     push_recover(core);
     for (uint32_t block = 1; block < state->busy_fresh; block++)

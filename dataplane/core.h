@@ -57,7 +57,8 @@ struct core_state {
     uint32_t end_index;        /* likewise of a peer's FIN: record, stored last */
     uint32_t end_next;         /* the new rcv_nxt */
     uint32_t busy_used;        /* busy blocks taken */
-    uint32_t buffer_count[16]; /* per class: free buffers */
+    uint32_t buffer_count[15]; /* per class: free buffers */
+    uint32_t buffers_at_hand;  /* of the smallest class, in none of its lists (buffer.c) */
 };
 
 struct core_config {
@@ -114,10 +115,9 @@ struct core {
     struct busy *busy;
     uint8_t *buffers;
     uint64_t buffer_bytes;
-    uint32_t buffer_classes; /* bit c: a buffer of 2^c bytes is free */
-    uint32_t at_hand_count;  /* of the smallest class, in none of its lists (buffer.c) */
-    uint32_t at_hand[CORE_AT_HAND];
-    uint8_t *index; /* table.h */
+    uint32_t buffer_classes;        /* bit c: a buffer of 2^c bytes is free */
+    uint32_t at_hand[CORE_AT_HAND]; /* core_state.buffers_at_hand of them */
+    uint8_t *index;                 /* table.h */
     uint32_t buckets;
     uint32_t busy_blocks;
     uint8_t *timers; /* timer.h */

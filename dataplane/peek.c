@@ -150,6 +150,7 @@ int peek_handle(const void *arena, int64_t handle, struct peek_row *row) {
 
 static uint64_t buffers_free(const struct core_state *state, uint64_t bytes) {
     uint64_t fresh = state->buffer_fresh, free = bytes > fresh ? bytes - fresh : 0;
+    free += (uint64_t)state->buffers_at_hand << BUFFER_CLASS_MIN;
     for (uint32_t size_class = BUFFER_CLASS_MIN; size_class <= BUFFER_CLASS_MAX; size_class++)
         free += (uint64_t)state->buffer_count[size_class - BUFFER_CLASS_MIN] << size_class;
     return free < bytes ? free : bytes;

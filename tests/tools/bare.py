@@ -152,7 +152,7 @@ def check_buffers(bare: Bare, live: set[int]) -> None:
             assert ffi.cast("uint32_t *", bare.core.buffers + after * 64)[1] == buffer
             buffer = 0 if after == first else after
         assert count == bare.state.buffer_count[place]
-    spans += [(bare.core.at_hand[i], 1) for i in range(bare.core.at_hand_count)]
+    spans += [(bare.core.at_hand[i], 1) for i in range(bare.state.buffers_at_hand)]
     named = ffi.buffer(bare.core.buffers + bare.core.buffer_bytes, units)[:]
     assert {unit: kind for unit, kind in enumerate(named) if kind} == found
     for index in live:
