@@ -67,7 +67,6 @@ def inside(rounds: int) -> None:
                         core.run(1)
                     if clients.report().errors:
                         sys.exit(f"errors: {clients.report().as_dict()}")
-    os._exit(0)
 
 
 def counted(folder: Path, rounds: int) -> Counter[str]:
@@ -123,6 +122,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.inside:
         inside(options.inside)
+        return
     if not shutil.which("valgrind"):
         sys.exit("valgrind is needed: apt-get install valgrind")
     with tempfile.TemporaryDirectory() as folder:

@@ -47,7 +47,7 @@ static void run_single(struct core *core, uint32_t index, enum handler handler, 
 
 /* What may follow a handler: the overflow of kept bytes, the peer's end once all was offered, a look again next turn
  * when no event of the transport will cause it. */
-static NEVER_INLINE void settle_unsettled(struct core *core, uint32_t index) {
+static NEVER_INLINE void settle_any(struct core *core, uint32_t index) {
     struct record *record = &core->records[index];
     struct actor *actor = actor_of(core, index);
     if (is_going(core, index))
@@ -81,7 +81,7 @@ static ALWAYS_INLINE void settle(struct core *core, uint32_t index) {
     const uint16_t wants = FLAG_PAUSED | FLAG_WRITABLE_WANTED | FLAG_AGAIN | FLAG_FIN_RECEIVED;
     const struct busy *busy = busy_of(core, index);
     if (core->records[index].flags & wants || (busy && (busy->receive_length || !busy->send_length)))
-        settle_unsettled(core, index);
+        settle_any(core, index);
 }
 
 static uint32_t need_of(struct core *core, uint32_t index) {

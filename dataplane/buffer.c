@@ -137,13 +137,13 @@ static uint32_t class_with(const struct core *core, uint32_t size_class) {
 
 /* The smallest buffers come and go with every small answer, so the last few given back stay at hand, in no list: what a
  * kill leaves there belongs to nobody, and adoption finds it so. */
-static void put_down(struct core *core) {
+static void hand_empty(struct core *core) {
     while (core->state->buffers_at_hand)
         join(core, core->at_hand[--core->state->buffers_at_hand], BUFFER_CLASS_MIN, KEEP);
 }
 
 static NEVER_INLINE uint32_t make_class(struct core *core, uint32_t wanted) {
-    put_down(core);
+    hand_empty(core);
     uint32_t size_class = class_with(core, wanted);
     if (size_class)
         return size_class;

@@ -55,8 +55,7 @@ void busy_give_islands(struct core *core, uint32_t list) {
 }
 
 static NEVER_INLINE void give_buffers(struct core *core, struct busy *busy) {
-    if (busy->shared_list)
-        share_forget(core, busy);
+    share_forget(core, busy);
     if (busy->send_buffer)
         buffer_give(core, busy->send_buffer, busy->send_class);
     if (busy->receive_buffer)

@@ -193,6 +193,8 @@ void core_peer(struct core *core, uint32_t peer, struct ring *to, struct ring *f
         return;
     core->to[peer] = to;
     core->from[peer] = from;
-    if (from && peer != CORE_CONTROL)
-        core->from_cores |= 1ull << peer;
+    if (peer == CORE_CONTROL)
+        return;
+    core->from_cores &= ~(1ull << peer);
+    core->from_cores |= (uint64_t)(from != NULL) << peer;
 }

@@ -7,7 +7,7 @@
 #include "../runtime/ring.h"
 
 enum { CORE_PEERS = 65, CORE_CONTROL = 64, CORE_HANDLE_BITS = 7 };
-enum { CORE_AT_HAND = 64 };
+enum { CORE_AT_HAND = 64 };     /* smallest buffers that wait outside the lists (buffer.c) */
 enum { CORE_STAGING = 262144 }; /* bytes of struct core.staging's first half; reply_reserve may not exceed it */
 
 enum core_run { CORE_RUNNING, CORE_DRAINING, CORE_STOPPED };

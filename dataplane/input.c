@@ -26,8 +26,8 @@ static void drop(struct core *core, enum counter reason) {
 
 static int answerable(const struct core *core, const uint8_t *address) {
     /* Not ourselves, "this network", loopback, multicast, or broadcast (RFC 1122 section 3.2.1.3). */
-    uint32_t first = address[0];
-    return memcmp(address, &core->config.local_address, 4) != 0 && first - 1 < 223 && first != 127;
+    return memcmp(address, &core->config.local_address, 4) != 0 && address[0] != 0 && address[0] != 127 &&
+           address[0] < 224;
 }
 
 static void input_arp(struct core *core, const struct frame *frame) {

@@ -52,7 +52,7 @@ const uint8_t *neighbour_address(const struct core *core, uint16_t index) {
 }
 
 const uint8_t *neighbour_of(const struct core *core, const struct record *record) {
-    const uint8_t *hop = core->route_table ? routes_hop(core, record->flow.remote_address) : NULL;
+    const uint8_t *hop = routes_hop(core, record->flow.remote_address);
     if (hop || record->neighbour == NEIGHBOUR_NONE) {
         return hop;
     }

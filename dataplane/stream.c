@@ -134,8 +134,7 @@ static int send_larger(struct core *core, uint32_t index, const uint8_t *data, u
     }
     ring_store(to, 1u << size_class, start + queued, data, length);
     move_to(core, INTENT_SEND, core->records[index].busy, buffer, size_class, start, queued + length);
-    if (old)
-        buffer_give(core, old, old_class);
+    buffer_give(core, old, old_class);
     return 0;
 }
 
@@ -145,13 +144,13 @@ static int send_first(struct core *core, struct busy *busy, const uint8_t *data,
     uint32_t buffer = buffer_take(core, size_class);
     if (!buffer)
         return -ENOBUFS;
-    CRASH_POINT(stream_taken);
+    CRASH_POINT(stream_first_taken);
     ring_store(buffer_bytes_at(core, buffer), 1u << size_class, busy->send_start, data, length);
     busy->send_class = (uint8_t)size_class;
-    CRASH_POINT(stream_classed);
+    CRASH_POINT(stream_first_classed);
     STORES_STAY();
     busy->send_buffer = buffer;
-    CRASH_POINT(stream_moved);
+    CRASH_POINT(stream_first_named);
     STORES_STAY();
     store_length(&busy->send_length, length);
     return 0;
@@ -163,19 +162,15 @@ int stream_send(struct core *core, uint32_t index, const uint8_t *data, uint32_t
     struct busy *busy = busy_take(core, index);
     if (!busy)
         return -ENOBUFS;
-    if (!busy->send_buffer && length <= STREAM_SEND_MOST) {
-        int result = send_first(core, busy, data, length);
-        if (result)
-            busy_release(core, index);
-        return result;
-    }
     if (busy->send_buffer && length <= (1u << busy->send_class) - busy->send_length) {
         uint32_t end = busy->send_start + busy->send_length;
         ring_store(send_bytes(core, busy), 1u << busy->send_class, end, data, length);
         store_length(&busy->send_length, busy->send_length + length);
         return 0;
     }
-    int result = length > STREAM_SEND_MOST - busy->send_length ? -ENOBUFS : send_larger(core, index, data, length);
+    int result = length > STREAM_SEND_MOST - busy->send_length ? -ENOBUFS
+                 : busy->send_buffer                           ? send_larger(core, index, data, length)
+                                                               : send_first(core, busy, data, length);
     if (result)
         busy_release(core, index);
     return result;
@@ -318,8 +313,10 @@ int stream_keep(struct core *core, uint32_t index, const uint8_t *data, uint32_t
     return result;
 }
 
-/* Beside what is kept already, or when memory is short. */
-static NEVER_INLINE uint32_t keep_room_beside(struct core *core, const struct busy *busy, uint32_t most) {
+uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most) {
+    const struct busy *busy = busy_of(core, index);
+    if (!busy && !busy_left(core))
+        return 0;
     uint32_t kept = busy ? busy->receive_length : 0;
     uint32_t size = busy && busy->receive_buffer ? 1u << busy->receive_class : 0;
     uint32_t start = kept && kept > busy->receive_start ? busy->receive_start : 0;
@@ -335,15 +332,6 @@ static NEVER_INLINE uint32_t keep_room_beside(struct core *core, const struct bu
 
 int stream_keeps(const struct core *core, uint32_t most) {
     return busy_left(core) && buffer_ready(core, class_for(most));
-}
-
-uint32_t stream_keep_room(struct core *core, uint32_t index, uint32_t most) {
-    const struct busy *busy = busy_of(core, index);
-    if (!busy && !busy_left(core))
-        return 0;
-    if (!(busy && busy->receive_length) && buffer_ready(core, class_for(most)))
-        return most;
-    return keep_room_beside(core, busy, most);
 }
 
 const uint8_t *stream_kept(struct core *core, uint32_t index, uint32_t *length) {

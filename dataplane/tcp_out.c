@@ -24,8 +24,7 @@ uint32_t tcp_mss(const struct core *core, const struct record *record) {
 }
 
 struct busy *tcp_busy(struct core *core, uint32_t index) {
-    struct busy *busy = busy_of(core, index);
-    busy = busy ? busy : busy_take(core, index);
+    struct busy *busy = busy_take(core, index);
     if (busy && !busy->cwnd) {
         congestion_start(&core->records[index], busy);
     }
@@ -113,7 +112,6 @@ static ALWAYS_INLINE int send_one(struct core *core, uint32_t index, struct busy
     return 1;
 }
 
-/* Seldom: not in line. */
 static NEVER_INLINE int send_again(struct core *core, uint32_t index, struct busy *busy, uint32_t length) {
     return send_one(core, index, busy, stream_queued(core, index), 0, length);
 }

@@ -13,7 +13,7 @@ static uint64_t add8(const uint8_t *data, uint64_t sum) {
 static uint64_t add32(const uint8_t *data, uint64_t sum) {
 #ifdef __x86_64__
     __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq %3, %0\n\tadcq %4, %0\n\tadcq $0, %0"
-            : "+r"(sum)
+            : "+&r"(sum)
             : "m"(*(const uint8_t(*)[8])data), "m"(*(const uint8_t(*)[8])(data + 8)),
               "m"(*(const uint8_t(*)[8])(data + 16)), "m"(*(const uint8_t(*)[8])(data + 24))
             : "cc");

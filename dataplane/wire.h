@@ -113,6 +113,7 @@ static inline void wire_put32(uint8_t *at, uint32_t value) {
 /* Internet checksum (RFC 1071). A sum is kept in the machine's own byte order until wire_fold. */
 uint64_t wire_sum(const uint8_t *data, uint32_t length, uint64_t sum);
 uint16_t wire_fold(uint64_t sum);
+/* Two words of 32 bits as a sum that others may be added to. */
 static inline uint64_t wire_halves(uint64_t word) {
     return (uint32_t)word + (word >> 32);
 }
