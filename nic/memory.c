@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "memory_far.h"
 #include "nic.h"
 
 #define MAGIC 0x45524957544c5053u /* "SPLTWIRE" */
@@ -20,7 +21,11 @@ _Static_assert(MEMORY_FRAME_OFFSET + MEMORY_FRAME == MEMORY_SLOT, "a slot is its
 _Static_assert(MEMORY_SLOT % 128 == 64, "an odd number of cache lines");
 _Static_assert((MEMORY_FRAME_OFFSET + 14) % 16 == 0, "IP headers are aligned");
 
-enum { SLOTS_OFFSET = 4096 };
+enum {
+    SLOTS_OFFSET = 4096,
+    OWN = 64,  /* slots of our own to build frames in, a power of two; who has more in hand gets the wire's */
+    LOOK = 64, /* every so many readings of the other end's head are timed */
+};
 
 struct memory_end {
     struct nic nic;
@@ -31,6 +36,9 @@ struct memory_end {
     uint32_t tail_seen; /* out: the consumer's tail when last read */
     uint32_t head_seen; /* in: likewise */
     uint32_t fetched;   /* in: up to where lines were asked for */
+    uint32_t looks;     /* readings of in->head */
+    struct distance distance;
+    uint8_t *own;
 };
 
 uint64_t memory_bytes(uint32_t slots) {
@@ -53,19 +61,23 @@ static struct memory_end *end_of(struct nic *nic) {
     return nic->queue;
 }
 
+static uint8_t *slot_of(uint8_t *slots, uint32_t slot) {
+    return slots + (size_t)slot * MEMORY_SLOT;
+}
+
 static void set_frame(struct frame *frame, uint8_t *slots, uint32_t slot) {
-    frame->data = slots + (size_t)slot * MEMORY_SLOT + MEMORY_FRAME_OFFSET;
+    frame->data = slot_of(slots, slot) + MEMORY_FRAME_OFFSET;
     frame->slot = slot;
 }
 
-static uint16_t *length_of(uint8_t *slots, uint32_t slot) {
-    return (uint16_t *)(slots + (size_t)slot * MEMORY_SLOT);
+static uint16_t *length_of(uint8_t *slot) {
+    return (uint16_t *)slot;
 }
 
 /* What the other core wrote or read last lies in its cache: all of a burst's lines are asked for at once. */
 static void fetch(uint8_t *slots, uint32_t from, uint32_t mask, uint32_t count, int write) {
     for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *slot = slots + (size_t)((from + i) & mask) * MEMORY_SLOT;
+        const uint8_t *slot = slot_of(slots, (from + i) & mask);
         if (write) {
             __builtin_prefetch(slot, 1);
             __builtin_prefetch(slot + 64, 1);
@@ -92,11 +104,21 @@ static int memory_adopt(struct nic *nic) {
     return 0;
 }
 
+static uint32_t head_of(struct memory_end *end) {
+    int timed = end->looks++ % LOOK == 0;
+    int64_t begun = timed ? distance_clock() : 0;
+    uint32_t head = __atomic_load_n(&end->in->head, __ATOMIC_ACQUIRE); /* pairs with memory_tx_burst */
+    if (timed && head != end->head_seen) { /* else the line may have been here all the time */
+        distance_sample(&end->distance, distance_clock() - begun);
+    }
+    return head;
+}
+
 static uint32_t memory_rx_burst(struct nic *nic, struct frame *frames, uint32_t count) {
     struct memory_end *end = end_of(nic);
     uint32_t claimed = end->in->claimed;
     if (end->head_seen - claimed < 2 * count) { /* this burst, and the next to ask for its lines in time */
-        end->head_seen = __atomic_load_n(&end->in->head, __ATOMIC_ACQUIRE); /* pairs with memory_tx_burst */
+        end->head_seen = head_of(end);
     }
     uint32_t ready = end->head_seen - claimed;
     count = ready < count ? ready : count;
@@ -108,7 +130,7 @@ static uint32_t memory_rx_burst(struct nic *nic, struct frame *frames, uint32_t 
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slot = (claimed + i) & end->mask;
         set_frame(&frames[i], end->in_slots, slot);
-        uint32_t length = *length_of(end->in_slots, slot);
+        uint32_t length = *length_of(slot_of(end->in_slots, slot));
         frames[i].length = length < MEMORY_FRAME ? length : MEMORY_FRAME;
         nic->stats.rx_bytes += frames[i].length;
     }
@@ -136,15 +158,31 @@ static uint32_t room(struct memory_end *end, uint32_t wanted) {
     return free_slots < wanted ? free_slots : wanted;
 }
 
-static uint32_t memory_tx_alloc(struct nic *nic, struct frame *frames, uint32_t count) {
-    struct memory_end *end = end_of(nic);
-    uint32_t given = room(end, count);
-    fetch(end->out_slots, end->allocated, end->mask, given, 1);
-    for (uint32_t i = 0; i < given; i++) {
+static void give_own(struct memory_end *end, struct frame *frames, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        set_frame(&frames[i], end->own, (end->allocated + i) % OWN);
+        frames[i].length = MEMORY_FRAME;
+    }
+    end->allocated += count;
+}
+
+static void give_wire(struct memory_end *end, struct frame *frames, uint32_t count) {
+    fetch(end->out_slots, end->allocated, end->mask, count, 1);
+    for (uint32_t i = 0; i < count; i++) {
         set_frame(&frames[i], end->out_slots, (end->allocated + i) & end->mask);
         frames[i].length = MEMORY_FRAME;
     }
-    end->allocated += given;
+    end->allocated += count;
+}
+
+static uint32_t memory_tx_alloc(struct nic *nic, struct frame *frames, uint32_t count) {
+    struct memory_end *end = end_of(nic);
+    uint32_t given = room(end, count);
+    if (end->distance.far && end->allocated - end->out->head + given <= OWN) {
+        give_own(end, frames, given);
+    } else {
+        give_wire(end, frames, given);
+    }
     nic->stats.tx_full += given < count;
     return given;
 }
@@ -152,12 +190,21 @@ static uint32_t memory_tx_alloc(struct nic *nic, struct frame *frames, uint32_t 
 /* frames: the oldest of those allocated, in order. */
 static void memory_tx_burst(struct nic *nic, struct frame *frames, uint32_t count) {
     struct memory_end *end = end_of(nic);
+    uint32_t head = end->out->head, copied = 0;
     for (uint32_t i = 0; i < count; i++) {
-        *length_of(end->out_slots, frames[i].slot) = (uint16_t)frames[i].length;
+        uint8_t *built = frames[i].data - MEMORY_FRAME_OFFSET, *slot = slot_of(end->out_slots, (head + i) & end->mask);
+        *length_of(built) = (uint16_t)frames[i].length;
         nic->stats.tx_bytes += frames[i].length;
+        if (built != slot) {
+            far_copy(slot, built, MEMORY_FRAME_OFFSET + frames[i].length);
+            copied++;
+        }
     }
     nic->stats.tx_frames += count;
-    __atomic_store_n(&end->out->head, end->out->head + count, __ATOMIC_RELEASE); /* pairs with memory_rx_burst */
+    if (copied) {
+        far_fence();
+    }
+    __atomic_store_n(&end->out->head, head + count, __ATOMIC_RELEASE); /* pairs with head_of */
 }
 
 static void memory_idle(struct nic *nic, int64_t nanoseconds, int bell) {
@@ -189,13 +236,19 @@ int memory_open(void *base, uint64_t bytes, int side, struct nic **nic) {
     if (__atomic_load_n(&wire->magic, __ATOMIC_ACQUIRE) != MAGIC || wire->abi != MEMORY_ABI) {
         return -EBADMSG;
     }
-    if ((side != 0 && side != 1) || bytes < memory_bytes(wire->slots)) {
+    if ((side != 0 && side != 1) || (uintptr_t)base % 64 || bytes < memory_bytes(wire->slots)) {
         return -EINVAL;
     }
     struct memory_end *end = calloc(1, sizeof *end);
-    if (!end) {
+    uint8_t *own = aligned_alloc(64, (size_t)OWN * MEMORY_SLOT);
+    if (!end || !own) {
+        free(end);
+        free(own);
         return -ENOMEM;
     }
+    memset(own, 0, (size_t)OWN * MEMORY_SLOT); /* the loop takes no page fault */
+    end->own = own;
+    distance_begin(&end->distance);
     uint8_t *slots = (uint8_t *)base + SLOTS_OFFSET;
     size_t half = (size_t)wire->slots * MEMORY_SLOT;
     end->out = &wire->directions[side];
@@ -211,6 +264,11 @@ int memory_open(void *base, uint64_t bytes, int side, struct nic **nic) {
     return 0;
 }
 
+void memory_distance(struct nic *nic, enum memory_distance distance) {
+    distance_set(&end_of(nic)->distance, distance);
+}
+
 void memory_close(struct nic *nic) {
+    free(end_of(nic)->own);
     free(nic->queue);
 }

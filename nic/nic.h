@@ -1,4 +1,4 @@
-/* A NIC driver, as the loop sees it: one queue on one core, frames in bursts, no copies.
+/* A NIC driver, as the loop sees it: one queue on one core, frames in bursts, read and built where they lie.
  * A frame given by rx_burst is valid until release; one given by tx_alloc until tx_burst.
  * The state a driver must not lose stands in shared memory; struct nic itself is process-local. */
 #pragma once

@@ -56,7 +56,8 @@ static void *end(void *side) {
         exit(2);
     }
     uint32_t sent = 0, received = 0;
-    while (sent < frames || received < frames) {
+    for (uint32_t turn = 0; sent < frames || received < frames; turn++) {
+        memory_distance(nic, turn / 100 % 3); /* every change in the middle of the traffic */
         uint32_t did = send_some(nic, sent), got = receive_some(nic, received);
         sent += did;
         received += got;
@@ -70,8 +71,8 @@ static void *end(void *side) {
 
 int main(int count, char **words) {
     frames = count > 1 ? (uint32_t)atol(words[1]) : 1000;
-    wire = calloc(1, memory_bytes(SLOTS));
-    if (!wire || memory_format(wire, SLOTS)) {
+    wire = aligned_alloc(4096, (memory_bytes(SLOTS) + 4095) & ~4095ull);
+    if (!wire || memory_format(memset(wire, 0, memory_bytes(SLOTS)), SLOTS)) {
         return 2;
     }
     pthread_t other;

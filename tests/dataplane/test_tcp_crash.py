@@ -30,7 +30,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     assert compiler, "a C compiler is needed: apt-get install gcc"
     out = tmp_path_factory.mktemp("crash") / "server.so"
     files = (path for folder in ("dataplane", "runtime") for path in (ROOT / folder).glob("*.c"))
-    sources = [*map(str, files), *(str(ROOT / "nic" / name) for name in ("memory.c", "faults.c"))]
+    nic = ("memory.c", "memory_far.c", "faults.c")
+    sources = [*map(str, files), *(str(ROOT / "nic" / name) for name in nic)]
     sources.append(str(ROOT / "tests" / "c" / "tcp_server.c"))
     folders = [f"-I{ROOT / folder}" for folder in ("dataplane", "runtime", "nic")]
     command = [compiler, *folders, "-std=gnu11", "-O1", "-fno-strict-aliasing", "-DCRASH_POINTS"]

@@ -1,6 +1,7 @@
 """Driver `memory`: a wire keeps every frame, in order, once, whoever dies where."""
 
 import os
+import platform
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from splitplane.dataplane.native import ffi, lib
 from splitplane.nic.memory import Wire, create
+
+CAN_STREAM = platform.machine() == "x86_64"
 
 
 @pytest.fixture
@@ -136,7 +139,81 @@ def drop(published: deque[int], count: int) -> None:
         published.popleft()
 
 
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("alloc"), st.integers(1, 40)),
+        st.tuples(st.just("publish"), st.integers(1, 40)),
+        st.tuples(st.just("receive"), st.integers(1, 32)),
+        st.tuples(st.just("distance"), st.integers(0, 2)),
+        st.tuples(st.just("kill"), st.just(0)),
+    ),
+    max_size=80,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(STEPS)
+def test_frames_are_whole_wherever_they_are_built(steps: list[tuple[str, int]]) -> None:
+    """Against a list: whatever is allocated while the other end is near and published when it is far, or the other way
+    round, and however much is in hand, arrives in order and byte for byte; what a killed sender had in hand is gone."""
+    descriptor = create(128)
+    left, right = Wire(descriptor, 0), Wire(descriptor, 1)
+    frames = ffi.new("struct frame[]", 128)
+    held: list[tuple[Any, bytes]] = []
+    published: deque[bytes] = deque()
+    number = waiting = 0
+    for step, count in steps:
+        if step == "alloc":
+            for index in range(left.nic.driver.tx_alloc(left.nic, frames, count)):
+                number += 1
+                says = number.to_bytes(4, "little") * (15 + number * 37 % 512)
+                ffi.memmove(frames[index].data, says, len(says))
+                slot = ffi.new("struct frame *", frames[index])
+                slot.length = len(says)
+                held.append((slot, says))
+        elif step == "publish" and held:
+            going, held = held[:count], held[count:]
+            for index, (slot, says) in enumerate(going):
+                frames[index] = slot[0]
+                published.append(says)
+            left.nic.driver.tx_burst(left.nic, frames, len(going))
+        elif step == "receive":
+            waiting = right.nic.driver.rx_burst(right.nic, frames, count)
+            got = [bytes(ffi.buffer(frames[i].data, frames[i].length)) for i in range(waiting)]
+            assert got == [published.popleft() for _ in got]
+            right.nic.driver.release(right.nic, frames, waiting)
+        elif step == "distance":
+            lib.memory_distance(left.nic, count)
+        elif step == "kill":
+            left = Wire(descriptor, 0)
+            left.adopt()
+            held = []
+    assert right.receive() == list(published)
+    os.close(descriptor)
+
+
+@given(st.lists(st.integers(0, 60), min_size=100), st.lists(st.integers(70, 900), min_size=100))
+def test_distance_follows_the_samples(near: list[int], far: list[int]) -> None:
+    """A hundred lines that took 70 ns or more: far; then a hundred of 20 or less: near; one interrupted counts not; a
+    distance that was told stays."""
+    state = ffi.new("struct distance *")
+    lib.distance_begin(state)
+    assert not state.far
+    for took in far:
+        lib.distance_sample(state, state.clock + took)
+    lib.distance_sample(state, state.clock + 50_000_000)
+    assert state.far == CAN_STREAM
+    for took in near:
+        lib.distance_sample(state, state.clock + took // 3)
+    assert not state.far
+    lib.distance_set(state, lib.MEMORY_FAR)
+    for took in near:
+        lib.distance_sample(state, state.clock + took // 3)
+    assert state.far == CAN_STREAM
+
+
 @pytest.mark.parametrize("sanitizer", ["thread", "address"])
 def test_both_ends_at_once(sanitizer: str) -> None:
     """Two threads, frames both ways, each whole and in order; no race and no byte out of bounds."""
-    run(compiled("wire_stress.c", "nic/memory.c", sanitizer=sanitizer), 50_000)
+    program = compiled("wire_stress.c", "nic/memory.c", "nic/memory_far.c", sanitizer=sanitizer)
+    run(program, 50_000)
