@@ -38,6 +38,7 @@ NATIVE = re.compile(r"_native\.|\?\?\?|libc")
 
 def inside(rounds: int) -> None:
     """What runs under valgrind: core and clients, turn by turn."""
+    from splitplane.dataplane.native import lib
     from splitplane.loadgen.clients import Clients, Order
     from splitplane.loadgen.end import End
     from splitplane.loadgen.road import MEMORY
@@ -55,6 +56,7 @@ def inside(rounds: int) -> None:
         kit = Kit(holdings.boot(), layout, actors, schema, program)
         core = open_core(kit, held.order, held.arena, holdings.mesh, adopt=False)
         core.start(restarted=False)
+        lib.memory_distance(core.pointer.nic, lib.MEMORY_NEAR)  # valgrind's clock says nothing
         with End("memory", held.order.wire, 1).open() as wire:
             aim = target(PAYLOAD, MEMORY, MEMORY.flight, held.state.sequence_key)
             with Clients(wire, aim, (1, 2), time.monotonic_ns()) as clients:
