@@ -42,6 +42,12 @@ def short(count: float) -> str:
     return f"{count:g}"
 
 
+def duration(microseconds: float) -> str:
+    """2.7 µs, 131 ms."""
+    value, unit = (microseconds / 1000, "ms") if microseconds >= 1000 else (microseconds, "µs")
+    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+
+
 def figure(title: str, under: str) -> tuple[Any, Any]:
     """A figure with its title and what was measured, and its axes."""
     import matplotlib as mpl
@@ -68,11 +74,13 @@ def save(made: Any, path: Path) -> None:
         path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
 
 
-def line(axes: Any, xs: Sequence[float], ys: Sequence[float], text: str, color: str) -> None:
-    """A curve with its name at its end."""
+def line(
+    axes: Any, xs: Sequence[float], ys: Sequence[float], text: str, color: str, rise: float = 0
+) -> None:
+    """A curve with its name at its end, so many points above it."""
     axes.plot(xs, ys, color=color, linewidth=2.4, marker="o", markersize=5)
     axes.annotate(
-        text, (xs[-1], ys[-1]), (10, 0), textcoords="offset points", va="center", color=color
+        text, (xs[-1], ys[-1]), (10, rise), textcoords="offset points", va="center", color=color
     )
 
 
@@ -139,24 +147,25 @@ def memory(results: dict[str, Any]) -> Any:
 
 
 def latency(results: dict[str, Any]) -> Any:
-    """Microseconds of an answer against the load."""
+    """How long an answer takes against the load."""
     found = results["latency"]["by_part_of_the_most"]
     parts = sorted(found, key=float)
     loads = [found[part]["load"] / 1e6 for part in parts]
     most = results["latency"]["most_requests_per_s"] / 1e6
-    under = f"Microseconds from when a request was due; at most {most:.2f} million are answered a second"
+    under = f"From when a request was due; at most {most:.2f} million are answered a second"
     made, axes = figure("How long an answer takes as the load grows", under)
-    for name, text, color in (
-        ("p999_us", "p99.9", FLOOR),
-        ("p99_us", "p99", THEIRS),
-        ("p50_us", "median", OURS),
+    for name, text, color, rise in (
+        ("p999_us", "p99.9", FLOOR, 7),  # the two may end at one place
+        ("p99_us", "p99", THEIRS, -7),
+        ("p50_us", "median", OURS, 0),
     ):
         times = [found[part][name] for part in parts]
-        line(axes, loads, times, f"{text}  {times[-1]:,.3g} µs", color)
+        line(axes, loads, times, f"{text}  {duration(times[-1])}", color, rise)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.yaxis.set_major_formatter(lambda value, _: duration(value))
     axes.minorticks_off()
-    axes.set_ylim(bottom=1)
+    axes.set_ylim(bottom=0.5)
+    made.subplots_adjust(left=0.12)
     axes.set_xlim(left=0)
     axes.set_xlabel("million requests a second")
     axes.grid(axis="y")
