@@ -127,6 +127,11 @@ class Site:
         self.wrongs["left over or missing"] += abs(self.runtime.live(0) - wanted)
 
 
+def _refuse(connections: int, payload: int, road: Road) -> None:
+    """What `site` would refuse, before a floor is measured. LayoutError, MachineError."""
+    refuse_too_much(make_layout(connections, payload, place(read_machine()).server, road=road))
+
+
 @asynccontextmanager
 async def site(
     connections: int, payload: int, phases: Phases, road: Road, numbers: int = 0
@@ -135,8 +140,7 @@ async def site(
 
     MachineError if it can't be had.
     """
-    where = place(read_machine())
-    layout = make_layout(connections, payload, where.server, road=road)
+    layout = make_layout(connections, payload, place(read_machine()).server, road=road)
     async with loaded(layout, payload, phases, road, max(numbers, connections)) as made:
         yield made
 
@@ -215,6 +219,7 @@ async def frames(
     order = Order(
         "request", count, asked=1, rounds=0, sequence="robin" if visit == "robin" else "random"
     )
+    _refuse(connections, payload, road)
     most = await _ceiling(payload, phases, replace(order, asked=0), road)
     async with site(connections, payload, phases, road) as here:
         await here.open(connections)
@@ -269,6 +274,7 @@ async def latency(
     road: Road = MEMORY,
 ) -> dict[str, Any]:
     """Requests at a rate, timed from when each was due; and how often the CPU stands still by itself."""
+    _refuse(connections, payload, road)
     gaps = await _gaps(seconds, phases)
     async with site(connections, payload, phases, road) as here:
         await here.open(connections)

@@ -11,8 +11,28 @@ from typing import Any
 SECONDS = 30.0
 LIVES = 50_000_000
 """At more than a million a second, half a minute of them."""
+NUMBERS = 2**32 - 1
+"""Clients are told apart by numbers of 32 bits; how many connections a core has, its layout says."""
 INTERRUPTED = 130
 """The exit code, as shells have it."""
+
+
+def within(
+    kind: type[int] | type[float], least: float, most: float
+) -> Callable[[str], int | float]:
+    """An option's type: a number from `least` to `most`."""
+
+    def read(text: str) -> int | float:
+        value = kind(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text}: {least:,} to {most:,}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse names it
+    return read
+
+
+RATE = within(float, 0, 10**9)
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +59,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
 def _connections(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=1_000_000, help="how many (1 000 000)")
     parser.add_argument(
-        "--rate", type=float, default=0, help="new ones a second (0: as fast as answered)"
+        "--rate", type=RATE, default=0, help="new ones a second (0: as fast as answered)"
     )
     parser.add_argument(
         "--beside", type=int, default=0, help="open so many before, unmeasured; they stay (0)"
@@ -47,14 +67,21 @@ def _connections(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(body=_body, measure=_measure_connections)
 
 
-def _live(parser: argparse.ArgumentParser, default: int) -> None:
+def _live(parser: argparse.ArgumentParser, default: int, least: int = 1) -> None:
     parser.add_argument(
-        "--connections", type=int, default=default, dest="count", help=f"live ones ({default:,})"
+        "--connections",
+        "--count",
+        type=within(int, least, NUMBERS),
+        default=default,
+        dest="count",
+        metavar="COUNT",
+        help=f"live ones ({default:,})",
     )
 
 
 def _seconds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long (30)")
+    seconds = within(float, 0.1, 10**6)
+    parser.add_argument("--seconds", type=seconds, default=SECONDS, help="how long (30)")
 
 
 def _frames(parser: argparse.ArgumentParser) -> None:
@@ -70,8 +97,9 @@ def _frames(parser: argparse.ArgumentParser) -> None:
 
 
 def _churn(parser: argparse.ArgumentParser) -> None:
-    _live(parser, 0)
-    parser.add_argument("--lives", type=int, default=LIVES, help="how many (50 000 000)")
+    _live(parser, 0, least=0)
+    lives = within(int, 1, 4 * 10**9)
+    parser.add_argument("--lives", type=lives, default=LIVES, help="how many (50 000 000)")
     parser.add_argument(
         "--closer",
         choices=("client", "server"),
@@ -84,7 +112,12 @@ def _churn(parser: argparse.ArgumentParser) -> None:
 def _latency(parser: argparse.ArgumentParser) -> None:
     _live(parser, 100_000)
     _seconds(parser)
-    parser.add_argument("--rate", type=float, default=100_000, help="requests a second (100 000)")
+    parser.add_argument(
+        "--rate",
+        type=RATE,
+        default=100_000,
+        help="requests a second (100 000; 0: as fast as answered)",
+    )
     parser.set_defaults(body=_body, measure=_measure_latency)
 
 

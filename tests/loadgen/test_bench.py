@@ -301,3 +301,29 @@ def test_what_a_core_cannot_hold_is_refused(options: tuple[str, str], said: str)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("frames --connections 0", 2, "argument --connections/--count: 0: 1 to 4,294,967,295"),
+        ("frames --connections 16777216", 1, "a core has 1 to 16777215 connections"),
+        ("frames --connections 999999999999", 2, "999999999999: 1 to 4,294,967,295"),
+        ("frames --seconds 0", 2, "argument --seconds: 0: 0.1 to 1,000,000"),
+        ("frames --seconds nan", 2, "argument --seconds: nan: 0.1 to 1,000,000"),
+        ("frames --payload 3", 1, "--payload = 3: a request has 24 to 1400 bytes"),
+        ("latency --payload 3", 1, "--payload = 3: a request has 24 to 1400 bytes"),
+        ("latency --rate -1", 2, "argument --rate: -1: 0 to 1,000,000,000"),
+        ("connections --rate inf", 2, "argument --rate: inf: 0 to 1,000,000,000"),
+        ("churn --connections -1", 2, "argument --connections/--count: -1: 0 to 4,294,967,295"),
+        ("churn --lives -3", 2, "argument --lives: -3: 1 to 4,000,000,000"),
+        ("churn --lives many", 2, "argument --lives: invalid int value: 'many'"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(words: str, code: int, said: str) -> None:
+    """Each option says the value and what it may be, in one line, and no phase has begun."""
+    command = [*COMMAND, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr.splitlines()[-1]
+    assert "…" not in done.stderr
