@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -11,28 +12,27 @@ from typing import Any
 SECONDS = 30.0
 LIVES = 50_000_000
 """At more than a million a second, half a minute of them."""
-NUMBERS = 2**32 - 1
-"""Clients are told apart by numbers of 32 bits; how many connections a core has, its layout says."""
 INTERRUPTED = 130
 """The exit code, as shells have it."""
 
 
-def within(
-    kind: type[int] | type[float], least: float, most: float
+def _within(
+    kind: type[int] | type[float], least: float, most: float = math.inf
 ) -> Callable[[str], int | float]:
     """An option's type: a number from `least` to `most`."""
+    wanted = f"{least:,} or more" if most == math.inf else f"{least:,} to {most:,}"
 
     def read(text: str) -> int | float:
         value = kind(text)
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text}: {least:,} to {most:,}")
+            raise argparse.ArgumentTypeError(f"{text}: {wanted}")
         return value
 
     read.__name__ = kind.__name__  # argparse names it
     return read
 
 
-RATE = within(float, 0, 10**9)
+RATE = _within(float, 0, 10**9)
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def _live(parser: argparse.ArgumentParser, default: int, least: int = 1) -> None
     parser.add_argument(
         "--connections",
         "--count",
-        type=within(int, least, NUMBERS),
+        type=_within(int, least),
         default=default,
         dest="count",
         metavar="COUNT",
@@ -80,7 +80,7 @@ def _live(parser: argparse.ArgumentParser, default: int, least: int = 1) -> None
 
 
 def _seconds(parser: argparse.ArgumentParser) -> None:
-    seconds = within(float, 0.1, 10**6)
+    seconds = _within(float, 0.1, 10**6)
     parser.add_argument("--seconds", type=seconds, default=SECONDS, help="how long (30)")
 
 
@@ -98,7 +98,7 @@ def _frames(parser: argparse.ArgumentParser) -> None:
 
 def _churn(parser: argparse.ArgumentParser) -> None:
     _live(parser, 0, least=0)
-    lives = within(int, 1, 4 * 10**9)
+    lives = _within(int, 1, 4 * 10**9)  # clients are told apart by numbers of 32 bits
     parser.add_argument("--lives", type=lives, default=LIVES, help="how many (50 000 000)")
     parser.add_argument(
         "--closer",

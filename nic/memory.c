@@ -158,31 +158,20 @@ static uint32_t room(struct memory_end *end, uint32_t wanted) {
     return free_slots < wanted ? free_slots : wanted;
 }
 
-static void give_own(struct memory_end *end, struct frame *frames, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        set_frame(&frames[i], end->own, (end->allocated + i) % OWN);
-        frames[i].length = MEMORY_FRAME;
-    }
-    end->allocated += count;
-}
-
-static void give_wire(struct memory_end *end, struct frame *frames, uint32_t count) {
-    fetch(end->out_slots, end->allocated, end->mask, count, 1);
-    for (uint32_t i = 0; i < count; i++) {
-        set_frame(&frames[i], end->out_slots, (end->allocated + i) & end->mask);
-        frames[i].length = MEMORY_FRAME;
-    }
-    end->allocated += count;
-}
-
 static uint32_t memory_tx_alloc(struct nic *nic, struct frame *frames, uint32_t count) {
     struct memory_end *end = end_of(nic);
     uint32_t given = room(end, count);
-    if (end->distance.far && end->allocated - end->out->head + given <= OWN) {
-        give_own(end, frames, given);
-    } else {
-        give_wire(end, frames, given);
+    int own = end->distance.far && end->allocated - end->out->head + given <= OWN;
+    uint8_t *slots = own ? end->own : end->out_slots;
+    uint32_t mask = own ? OWN - 1 : end->mask;
+    if (!own) {
+        fetch(slots, end->allocated, mask, given, 1);
     }
+    for (uint32_t i = 0; i < given; i++) {
+        set_frame(&frames[i], slots, (end->allocated + i) & mask);
+        frames[i].length = MEMORY_FRAME;
+    }
+    end->allocated += given;
     nic->stats.tx_full += given < count;
     return given;
 }

@@ -161,7 +161,7 @@ def test_frames_are_whole_wherever_they_are_built(steps: list[tuple[str, int]]) 
     frames = ffi.new("struct frame[]", 128)
     held: list[tuple[Any, bytes]] = []
     published: deque[bytes] = deque()
-    number = waiting = 0
+    number = 0
     for step, count in steps:
         if step == "alloc":
             for index in range(left.nic.driver.tx_alloc(left.nic, frames, count)):
@@ -185,10 +185,13 @@ def test_frames_are_whole_wherever_they_are_built(steps: list[tuple[str, int]]) 
         elif step == "distance":
             lib.memory_distance(left.nic, count)
         elif step == "kill":
+            left.close()  # changes nothing on the wire
             left = Wire(descriptor, 0)
             left.adopt()
             held = []
     assert right.receive() == list(published)
+    left.close()
+    right.close()
     os.close(descriptor)
 
 
