@@ -142,16 +142,18 @@ def drop(published: deque[int], count: int) -> None:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("alloc"), st.integers(1, 40)),
-        st.tuples(st.just("publish"), st.integers(1, 40)),
-        st.tuples(st.just("receive"), st.integers(1, 32)),
-        st.tuples(st.just("distance"), st.integers(0, 2)),
+        st.tuples(st.just("alloc"), st.integers(30, 128)),  # more than has room outside the wire
+        st.tuples(st.just("publish"), st.integers(1, 128)),
+        st.tuples(st.just("receive"), st.integers(1, 128)),
+        st.tuples(st.just("distance"), st.sampled_from([lib.MEMORY_NEAR, lib.MEMORY_FAR])),
         st.tuples(st.just("kill"), st.just(0)),
     ),
+    min_size=20,
     max_size=80,
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=200)
 @given(STEPS)
 def test_frames_are_whole_wherever_they_are_built(steps: list[tuple[str, int]]) -> None:
     """Against a list: whatever is allocated while the other end is near and published when it is far, or the other way
